@@ -1,0 +1,6 @@
+//! What proves the broker: a harness that starts and ends brokers, raw-socket clients, checkers,
+//! the suites of other people's clients and the bench. See README.md.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod harness;
+pub mod raw;
