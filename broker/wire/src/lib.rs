@@ -1,0 +1,14 @@
+//! The Kafka wire protocol: request headers, frames, the generic codec around
+//! the `kafka-protocol` crate, own codecs for the two hot paths (Produce in,
+//! Fetch out), and a small client for tools and tests.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod codec;
+pub mod frame;
+pub mod header;
+pub mod read;
+
+pub use codec::{CodecError, decode_request, encode_response};
+pub use frame::Frame;
+pub use header::RequestHeader;
+pub use kafka_protocol as kp;
