@@ -1,0 +1,19 @@
+//! The words and the agreed facts of a cluster. See `README.md`.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod command;
+pub mod config;
+pub mod diff;
+pub mod error;
+pub mod features;
+pub mod ids;
+pub mod image;
+pub mod limits;
+pub mod names;
+pub mod record;
+
+pub use command::{Command, Reply};
+pub use error::{ApiError, ErrorCode};
+pub use ids::{DirId, IncarnationId, NO_NODE, NodeId, TopicId};
+pub use image::{BrokerImage, Image, PartitionImage, TopicImage};
+pub use record::{ConfigResource, Endpoint, Nodes, Record, ResourceKind};
