@@ -1,0 +1,9 @@
+//! The broker: listeners and connections, dispatch, and one file per API.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod api;
+pub mod broker;
+pub mod clock;
+pub mod net;
+
+pub use broker::Broker;

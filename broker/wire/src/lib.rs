@@ -4,11 +4,16 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod codec;
+pub mod fetch;
 pub mod frame;
 pub mod header;
+pub mod message;
+pub mod produce;
 pub mod read;
+pub mod write;
 
 pub use codec::{CodecError, decode_request, encode_response};
 pub use frame::Frame;
 pub use header::RequestHeader;
 pub use kafka_protocol as kp;
+pub use message::{WireRequest, WireResponse};

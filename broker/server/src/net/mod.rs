@@ -1,0 +1,5 @@
+//! Listeners and connections.
+
+mod conn;
+
+pub use conn::{Conn, Outcome, Software};
