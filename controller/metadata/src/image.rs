@@ -283,7 +283,10 @@ impl Image {
                 }
             }
             Record::ProducerIds { next, .. } => self.next_producer_id = self.next_producer_id.max(*next),
-            Record::BrokerEpochs { last } => self.last_broker_epoch = self.last_broker_epoch.max(*last),
+            Record::Counters { last_broker_epoch, features_index } => {
+                self.last_broker_epoch = self.last_broker_epoch.max(*last_broker_epoch);
+                self.features_index = *features_index;
+            }
         }
     }
 

@@ -183,9 +183,10 @@ pub enum Record {
         broker_epoch: i64,
         next: i64,
     },
-    /// Broker epochs up to this one were used. Only snapshots carry it: an epoch must not return after its broker was
-    /// unregistered.
-    BrokerEpochs {
-        last: i64,
+    /// What a snapshot must say besides its facts: broker epochs up to `last_broker_epoch` were used, and must not
+    /// return after their broker was unregistered; a feature last changed at Raft index `features_index`.
+    Counters {
+        last_broker_epoch: i64,
+        features_index: u64,
     },
 }
