@@ -4,6 +4,9 @@
 pub mod api;
 pub mod broker;
 pub mod clock;
+pub mod config;
 pub mod net;
+pub mod sessions;
+pub mod topics;
 
 pub use broker::Broker;
