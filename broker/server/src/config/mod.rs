@@ -1,0 +1,20 @@
+//! The broker's configuration: where it comes from, what it means, how it changes while the broker runs.
+
+mod build;
+mod environment;
+mod error;
+pub mod listeners;
+mod live;
+mod print;
+mod properties;
+mod settings;
+mod typed;
+
+pub use error::ConfigError;
+pub use live::LiveConfig;
+pub use print::print;
+pub use settings::{Setting, Settings, Source, definition};
+pub use typed::{BrokerConfig, FlushPolicy, GroupsConfig, NetworkConfig, TopicsConfig};
+
+#[cfg(test)]
+mod tests;
