@@ -1,0 +1,315 @@
+//! The log of one partition: numbers and stores batches, finds them again, forgets the old ones.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::{Bytes, BytesMut};
+use millrace_metadata::config::TopicConfig;
+use millrace_store::{Batch, BatchMeta, Bounds, Extent, KvBatch, Plog, ReadChunk, ReadSpec, StoreError, TailRead};
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::batch::{self, BatchView, NO_TIMESTAMP};
+use crate::config::retention_class;
+use crate::dir::LogDir;
+use crate::epochs::EpochEnd;
+use crate::error::{AppendError, LogError};
+use crate::producer::{Producer, Verdict};
+use crate::rows;
+use crate::state::LogState;
+use crate::validate::{Origin, ValidateSpec, validate};
+
+/// Circumstances of an append.
+#[derive(Debug, Clone, Copy)]
+pub struct LeaderAppend {
+    pub origin: Origin,
+    /// Produce version; `i16::MAX` for the broker's own batches.
+    pub api_version: i16,
+    pub now_ms: i64,
+    pub leader_epoch: i32,
+}
+
+/// Where a batch went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    pub base_offset: i64,
+    pub last_offset: i64,
+    /// Time that the broker stamped (ms), −1 with CreateTime. For a resend: the stored batch's largest timestamp.
+    pub log_append_time: i64,
+    pub log_start_offset: i64,
+    /// Bytes stored; 0 for a resend of a batch that was there already.
+    pub bytes: usize,
+}
+
+/// Where a log is: changes when it is moved to another directory.
+pub struct Place {
+    pub dir: Arc<LogDir>,
+    pub plog: Arc<dyn Plog>,
+}
+
+/// One partition's log. All methods may be called from any thread; those that may wait for the disk say so.
+pub struct PartitionLog {
+    place: ArcSwap<Place>,
+    config: ArcSwap<TopicConfig>,
+    inner: Mutex<Inner>,
+}
+
+/// What writers hold while they choose offsets.
+struct Inner {
+    /// One past the last appended offset.
+    end: i64,
+    /// Loaded by the first append or question that needs it; an idle partition has none.
+    state: Option<Box<LogState>>,
+}
+
+impl PartitionLog {
+    pub fn new(dir: Arc<LogDir>, plog: Arc<dyn Plog>, config: Arc<TopicConfig>) -> PartitionLog {
+        let end = plog.bounds().end;
+        PartitionLog {
+            place: ArcSwap::from_pointee(Place { dir, plog }),
+            config: ArcSwap::new(config),
+            inner: Mutex::new(Inner { end, state: None }),
+        }
+    }
+
+    pub fn place(&self) -> Arc<Place> {
+        self.place.load_full()
+    }
+
+    pub fn config(&self) -> Arc<TopicConfig> {
+        self.config.load_full()
+    }
+
+    /// Takes effect with the next append, retention check and new data.
+    pub fn set_config(&self, config: Arc<TopicConfig>) {
+        let class = retention_class(&config);
+        if class != retention_class(&self.config.load()) {
+            self.place.load().plog.set_class(class);
+        }
+        self.config.store(config);
+    }
+
+    pub fn bounds(&self) -> Bounds {
+        self.place.load().plog.bounds()
+    }
+
+    pub fn log_start(&self) -> i64 {
+        self.bounds().log_start
+    }
+
+    /// One past the last appended offset, durable or not.
+    pub fn end(&self) -> i64 {
+        self.inner.lock().end
+    }
+
+    /// The state, loaded if it is not there yet; loading may wait for the disk.
+    fn state<'a>(&self, inner: &'a mut MutexGuard<'_, Inner>) -> Result<&'a mut LogState, StoreError> {
+        if inner.state.is_none() {
+            let place = self.place.load();
+            inner.state = Some(Box::new(LogState::load(&*place.plog, &*place.dir.rows()?)?));
+        }
+        inner.state.as_deref_mut().ok_or(StoreError::Closed)
+    }
+
+    /// Validates one batch, gives it the next offsets and queues it. Returns before it is durable.
+    pub fn append_as_leader(&self, mut records: BytesMut, cx: LeaderAppend) -> Result<Appended, AppendError> {
+        let config = self.config.load();
+        let spec = ValidateSpec { config: &config, origin: cx.origin, api_version: cx.api_version, now_ms: cx.now_ms };
+        let validated = validate(&mut records, spec)?;
+        let mut inner = self.inner.lock();
+        let base_offset = inner.end;
+        let place = self.place.load();
+        let state = self.state(&mut inner)?;
+        let log_start_offset = place.plog.bounds().log_start;
+        let view = BatchView::new(&records).ok_or(AppendError::Corrupt("the batch is smaller than its header"))?;
+        match state.producers.check(view, cx.origin)? {
+            Verdict::Append => {}
+            Verdict::Duplicate(mark) => {
+                return Ok(Appended {
+                    base_offset: mark.first_offset(),
+                    last_offset: mark.last_offset,
+                    log_append_time: mark.timestamp,
+                    log_start_offset,
+                    bytes: 0,
+                });
+            }
+        }
+        let bytes = records.len();
+        batch::patch(&mut records, base_offset, cx.leader_epoch);
+        let last_offset = append(&*place.plog, state, records.freeze())?;
+        inner.end = last_offset + 1;
+        let log_append_time = validated.log_append_time;
+        Ok(Appended { base_offset, last_offset, log_append_time, log_start_offset, bytes })
+    }
+
+    /// Appends whole batches as another replica numbered them. Checks shape, checksums and order, nothing else.
+    /// Batches before a faulty one stay appended. Returns the new end.
+    pub fn append_as_follower(&self, mut records: Bytes) -> Result<i64, AppendError> {
+        let mut inner = self.inner.lock();
+        let place = self.place.load();
+        while !records.is_empty() {
+            let view = BatchView::new(&records).ok_or(AppendError::Corrupt("a batch is smaller than its header"))?;
+            let size = usize::try_from(view.length_field()).map_or(0, |n| n + batch::LENGTH_PREFIX);
+            if size < batch::HEADER || size > records.len() {
+                return Err(AppendError::Corrupt("a batch's length does not fit what was received"));
+            }
+            let bytes = records.split_to(size);
+            let view = BatchView::new(&bytes).ok_or(AppendError::Corrupt("a batch is smaller than its header"))?;
+            if !view.crc_matches() {
+                return Err(AppendError::Corrupt("the batch's checksum does not match its content"));
+            }
+            if view.base_offset() < inner.end || view.last_offset() < view.base_offset() {
+                return Err(AppendError::UnexpectedOffset { base_offset: view.base_offset(), end: inner.end });
+            }
+            let state = self.state(&mut inner)?;
+            inner.end = append(&*place.plog, state, bytes)? + 1;
+        }
+        Ok(inner.end)
+    }
+
+    /// Fails with `OffsetOutOfRange` outside of `[log start, end]`.
+    fn check_range(bounds: Bounds, offset: i64) -> Result<(), LogError> {
+        if offset < bounds.log_start || offset > bounds.end {
+            let Bounds { log_start, end, .. } = bounds;
+            return Err(LogError::OffsetOutOfRange { offset, log_start, end });
+        }
+        Ok(())
+    }
+
+    /// Reads what is in memory; `Below` means that [`PartitionLog::read`] must be used.
+    pub fn read_tail(&self, spec: ReadSpec) -> Result<TailRead, LogError> {
+        let place = self.place.load();
+        Self::check_range(place.plog.bounds(), spec.from)?;
+        Ok(place.plog.read_tail(spec))
+    }
+
+    /// Reads from wherever the batches are; may wait for the disk.
+    pub fn read(&self, spec: ReadSpec) -> Result<ReadChunk, LogError> {
+        let place = self.place.load();
+        Self::check_range(place.plog.bounds(), spec.from)?;
+        Ok(place.plog.read(spec)?)
+    }
+
+    pub(crate) fn extents(&self, from: i64, limit: usize) -> Result<Vec<Extent>, StoreError> {
+        self.place.load().plog.extents(from, limit)
+    }
+
+    pub(crate) fn index(&self, from: i64, limit: usize) -> Result<Vec<BatchMeta>, StoreError> {
+        self.place.load().plog.index(from, limit)
+    }
+
+    /// Where `epoch` ends in this log; may wait for the disk once.
+    pub fn end_offset_for_epoch(&self, epoch: i32) -> Result<EpochEnd, StoreError> {
+        let mut inner = self.inner.lock();
+        let end = inner.end;
+        Ok(self.state(&mut inner)?.epochs.end_offset_for(epoch, end))
+    }
+
+    /// The epoch that wrote `offset`; −1 if unknown.
+    pub fn epoch_of(&self, offset: i64) -> Result<i32, StoreError> {
+        let mut inner = self.inner.lock();
+        Ok(self.state(&mut inner)?.epochs.epoch_of(offset).unwrap_or(batch::NO_EPOCH))
+    }
+
+    /// Epoch of the newest batch, `None` in a log that never had one.
+    pub fn latest_epoch(&self) -> Result<Option<i32>, StoreError> {
+        let mut inner = self.inner.lock();
+        Ok(self.state(&mut inner)?.epochs.latest())
+    }
+
+    /// Notes that a new leader's epoch starts at the end of the log, before it takes its first batch. Not persisted
+    /// by itself: as long as the epoch has no batch, it starts at the end of the log again after a restart.
+    pub fn assign_epoch(&self, epoch: i32) -> Result<(), StoreError> {
+        let mut inner = self.inner.lock();
+        let end = inner.end;
+        self.state(&mut inner)?.epochs.assign(epoch, end);
+        Ok(())
+    }
+
+    /// First offset of the earliest open transaction that is known; does not load anything.
+    pub fn first_open_txn(&self) -> Option<i64> {
+        self.inner.lock().state.as_ref().and_then(|s| s.producers.first_open_txn())
+    }
+
+    /// All producers, sorted by id; may wait for the disk once.
+    pub fn producers(&self) -> Result<Vec<(i64, Producer)>, StoreError> {
+        let mut inner = self.inner.lock();
+        Ok(self.state(&mut inner)?.producers.iter().map(|(id, p)| (id, *p)).collect())
+    }
+
+    /// Forgets the producers that have been silent for `expiration_ms`, if they are loaded.
+    pub fn expire_producers(&self, now_ms: i64, expiration_ms: i64) -> Result<usize, StoreError> {
+        let mut inner = self.inner.lock();
+        let Some(state) = inner.state.as_deref_mut() else { return Ok(0) };
+        let expired = state.producers.expire(now_ms, expiration_ms);
+        if !expired.is_empty() {
+            let place = self.place.load();
+            let mut out = KvBatch::default();
+            expired.iter().for_each(|id| rows::delete_producer(&mut out, place.plog.id(), *id));
+            place.dir.rows()?.write(out, false)?;
+        }
+        Ok(expired.len())
+    }
+
+    /// Moves the log start up to `offset`; lower values change nothing. What lies below is never served again.
+    pub fn set_log_start(&self, offset: i64) -> Result<(), StoreError> {
+        let mut inner = self.inner.lock();
+        let place = self.place.load();
+        if offset <= place.plog.bounds().log_start {
+            return Ok(());
+        }
+        place.plog.set_log_start(offset)?;
+        inner.end = inner.end.max(offset);
+        if let Some(state) = inner.state.as_deref_mut() {
+            state.epochs.truncate_start(offset);
+        }
+        Ok(())
+    }
+
+    /// Cuts the log back to `to` and its state with it; waits for the disk. `to` beyond the end only drops epochs
+    /// that start there.
+    pub fn truncate(&self, to: i64) -> Result<(), StoreError> {
+        let mut inner = self.inner.lock();
+        let place = self.place.load();
+        let state = self.state(&mut inner)?;
+        state.epochs.truncate_end(to);
+        if to >= inner.end {
+            return Ok(());
+        }
+        place.plog.truncate(to)?;
+        inner.end = place.plog.bounds().end;
+        let end = inner.end;
+        let state = self.state(&mut inner)?;
+        state.truncate(&*place.plog, end)?;
+        let mut out = KvBatch::default();
+        state.put(place.plog.id(), end, &mut out);
+        place.dir.rows()?.write(out, true)
+    }
+
+    /// Runs `change` while no append can happen; it may put the log into another place that holds the same batches.
+    pub(crate) fn relocate<E>(&self, change: impl FnOnce(&Place, &LogState) -> Result<Place, E>) -> Result<(), E>
+    where
+        E: From<StoreError>,
+    {
+        let mut inner = self.inner.lock();
+        let place = self.place.load_full();
+        let state = self.state(&mut inner)?;
+        let next = change(&place, state)?;
+        self.place.store(Arc::new(next));
+        Ok(())
+    }
+}
+
+/// Queues a batch that carries its offsets, and takes it into the state. Returns its last offset.
+fn append(plog: &dyn Plog, state: &mut LogState, bytes: Bytes) -> Result<i64, AppendError> {
+    let view = BatchView::new(&bytes).ok_or(AppendError::Corrupt("the batch is smaller than its header"))?;
+    let last_offset = view.last_offset();
+    plog.append(Batch {
+        base_offset: view.base_offset(),
+        last_offset,
+        leader_epoch: view.leader_epoch(),
+        max_timestamp: view.max_timestamp().max(NO_TIMESTAMP),
+        bytes: bytes.clone(),
+    })?;
+    state.take(view);
+    Ok(last_offset)
+}
