@@ -1,0 +1,46 @@
+//! Reads a partition into a new shard.
+
+use super::cell::Cell;
+use super::{Live, Shared};
+use crate::batch::for_each_record;
+use crate::shard::Shard;
+use crate::storage::LogError;
+
+/// Records in error that are reported one by one.
+const MAX_REPORTED: usize = 10;
+
+/// Reads the whole partition and puts the shard to work.
+pub async fn load(shared: &Shared, cell: &Cell) -> Result<(), LogError> {
+    let bounds = shared.log.bounds(cell.partition)?;
+    let mut shard: Shard<Live> = Shard::new(shared.settings(), (shared.uuids)());
+    let now_ms = shared.now_ms();
+    let mut offset = bounds.start_offset;
+    let mut errors = 0usize;
+    while offset < bounds.end_offset {
+        let bytes = shared.log.read(cell.partition, offset).await?;
+        let next = for_each_record(bytes, |record| {
+            // A batch may begin before the start of the log.
+            if record.offset < bounds.start_offset {
+                return;
+            }
+            if let Err(error) = shard.replay(record.key, record.value, now_ms) {
+                errors += 1;
+                if errors <= MAX_REPORTED {
+                    tracing::warn!(partition = cell.partition, offset = record.offset, %error, "record passed over");
+                }
+            }
+        });
+        let next = next.map_err(|error| LogError::Unknown(format!("at offset {offset}: {error}")))?;
+        match next {
+            Some(next) if next > offset => offset = next,
+            _ => return Err(LogError::Unknown(format!("nothing to read at offset {offset}"))),
+        }
+        // Other shards and the connections share this thread.
+        tokio::task::yield_now().await;
+    }
+    if bounds.end_offset > bounds.start_offset {
+        tracing::debug!(partition = cell.partition, groups = shard.group_count(), bytes = bounds.bytes, "groups loaded");
+    }
+    cell.activate(shared, shard, bounds.bytes);
+    Ok(())
+}
