@@ -1,7 +1,6 @@
 //! From a frame to a running handler: header, row, gates, decode, handle.
 
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -9,20 +8,29 @@ use millrace_metadata::error::ErrorCode;
 use millrace_security::ResourceKind;
 use millrace_wire::{CodecError, Frame, RequestHeader, WireRequest, WireResponse};
 
-use super::table::{self, Access, Row, Rule};
+use super::table::{self, Access, Load, Row, Rule};
 use super::{Answer, Cx, api_versions};
 use crate::broker::Broker;
-use crate::net::{Conn, Outcome};
+use crate::net::{Conn, Dispatched, FrameRule, Outcome, Pending, Service};
 
-/// A request whose handler has started.
-pub type Pending = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+impl Service for Broker {
+    fn frame_rule(&self, api_key: i16) -> FrameRule {
+        match table::row(api_key) {
+            Some(row) => FrameRule {
+                max_frame: row.load.max_frame,
+                overlaps: row.load.overlaps,
+            },
+            // Refused by dispatch, which names the API: nothing large is read.
+            None => FrameRule {
+                max_frame: Load::LIGHT.max_frame,
+                overlaps: false,
+            },
+        }
+    }
 
-/// What came of a frame at once.
-pub enum Dispatched {
-    /// It is answered already.
-    Done(Outcome),
-    /// Its handler runs.
-    Running(Pending),
+    fn dispatch(self: &Arc<Self>, conn: &Arc<Conn>, frame: BytesMut) -> Dispatched {
+        dispatch(self, conn, frame)
+    }
 }
 
 /// Takes one frame (without its size field) to its handler.

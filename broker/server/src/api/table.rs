@@ -10,8 +10,9 @@ use millrace_security::Operation;
 use millrace_wire::kp::messages::*;
 use millrace_wire::{CodecError, Frame, WireRequest};
 
-use super::dispatch::{Pending, refuse_with, start};
-use super::{Cx, api_versions};
+use super::dispatch::{refuse_with, start};
+use super::Cx;
+use crate::net::Pending;
 
 /// Bytes in a kibibyte, for the limits below.
 const KIB: usize = 1024;
@@ -142,8 +143,8 @@ macro_rules! rows {
             access: Access::$access,
             rule: $rule,
             load: Load::$load,
-            start: |cx, body| start(cx, body, $module::handle),
-            refuse: |cx, body, error| refuse_with(cx, body, error, $module::refuse),
+            start: |cx, body| start(cx, body, super::$module::handle),
+            refuse: |cx, body, error| refuse_with(cx, body, error, super::$module::refuse),
         },)*];
     };
 }

@@ -74,4 +74,6 @@ pub enum Outcome {
     Silent,
     /// Close the connection once earlier answers are out.
     Close(String),
+    /// The handler panicked: close the connection.
+    Panicked,
 }

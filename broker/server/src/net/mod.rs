@@ -1,5 +1,20 @@
-//! Listeners and connections.
+//! Listeners and connections: from accepted sockets to frames, and from answers
+//! back to sockets.
 
 mod conn;
+mod connection;
+mod intake;
+mod listener;
+mod log_limit;
+mod memory;
+mod options;
+mod outbox;
+mod service;
 
 pub use conn::{Conn, Outcome, Software};
+pub use listener::{BindError, BoundListener, ListenerSpec, Server};
+pub use options::{NetOptions, Times};
+pub use service::{Dispatched, FrameRule, Pending, Service};
+
+#[cfg(test)]
+mod tests;
