@@ -1,0 +1,321 @@
+//! All partitions of a broker, kept in step with the metadata.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use millrace_log::{DirSetup, LogDir, LogManager, PartitionKey, Slot, Wanted};
+use millrace_metadata::config::TopicConfig;
+use millrace_metadata::{DirId, Image, NodeId, PartitionImage, ResourceKind, TopicId, TopicImage, diff};
+use millrace_store::StoreError;
+use parking_lot::{Mutex, RwLock};
+
+use crate::error::PartitionError;
+use crate::partition::{Partition, PartitionState};
+use crate::progress::{Progress, Reporter};
+
+/// How a [`ReplicaManager`] starts.
+pub struct ReplicaOptions {
+    pub node_id: NodeId,
+    /// The log directories with their opened stores, which must derive rows by [`millrace_log::LogDerive`].
+    pub dirs: Vec<DirSetup>,
+}
+
+/// All replicas on this broker.
+pub struct ReplicaManager {
+    node_id: NodeId,
+    logs: LogManager,
+    table: RwLock<Table>,
+    /// The image that was applied last; its lock keeps calls of `apply` apart.
+    applied: Mutex<Option<Arc<Image>>>,
+}
+
+#[derive(Default)]
+struct Table {
+    ids: BTreeMap<TopicId, Replicas>,
+    names: BTreeMap<Arc<str>, TopicId>,
+}
+
+/// Replicas of one topic; a partition without one is not here.
+struct Replicas {
+    name: Arc<str>,
+    partitions: BTreeMap<i32, Replica>,
+    /// Partitions of the topic, here or not.
+    count: usize,
+}
+
+#[derive(Clone)]
+enum Replica {
+    Online(Arc<Partition>),
+    Offline(StoreError),
+}
+
+/// Gives the settings of a topic.
+pub type Configs<'a> = &'a dyn Fn(&str) -> Arc<TopicConfig>;
+
+impl ReplicaManager {
+    /// Takes stock of the directories; partitions appear with the first [`ReplicaManager::apply`]. Waits for the disk.
+    pub fn start(options: ReplicaOptions) -> ReplicaManager {
+        ReplicaManager {
+            node_id: options.node_id,
+            logs: LogManager::open(options.dirs),
+            table: RwLock::default(),
+            applied: Mutex::new(None),
+        }
+    }
+
+    pub fn dirs(&self) -> &[Arc<LogDir>] {
+        self.logs.dirs()
+    }
+
+    pub fn node_id(&self) -> NodeId {
+        self.node_id
+    }
+
+    pub(crate) fn logs(&self) -> &LogManager {
+        &self.logs
+    }
+
+    /// A partition by topic name.
+    pub fn partition(&self, topic: &str, index: i32) -> Result<Arc<Partition>, PartitionError> {
+        let table = self.table.read();
+        let replicas = table.names.get(topic).and_then(|id| table.ids.get(id));
+        find(replicas, index)
+    }
+
+    /// A partition by topic id.
+    pub fn partition_by_id(&self, topic: &TopicId, index: i32) -> Result<Arc<Partition>, PartitionError> {
+        find(self.table.read().ids.get(topic), index)
+    }
+
+    /// All partitions that are online, sorted by topic id and index.
+    pub fn partitions(&self) -> Vec<Arc<Partition>> {
+        let table = self.table.read();
+        let replicas = table.ids.values().flat_map(|t| t.partitions.values());
+        replicas.filter_map(|replica| replica.online().cloned()).collect()
+    }
+
+    /// Brings the replicas in step with the metadata: makes and opens logs, deletes those of partitions that are gone
+    /// or went elsewhere, follows leaders and settings. Idempotent; to be called from one task, where it may wait for
+    /// the disk. The first call also deletes what belongs to no partition of `image`.
+    pub fn apply(&self, image: &Arc<Image>, configs: Configs<'_>) {
+        let mut applied = self.applied.lock();
+        let empty = Arc::new(Image::default());
+        let first = applied.is_none();
+        let before = applied.clone().unwrap_or(empty);
+        let changes = diff::topics(&before, image);
+        for id in &changes.removed {
+            self.remove_topic(id);
+        }
+        let (created, changed) = (changes.created.iter(), changes.changed.iter().map(|(_, now)| now));
+        let topics: Vec<&Arc<TopicImage>> = created.chain(changed).collect();
+        if first {
+            let keep = |key: PartitionKey| image.topic_by_id(&key.0).and_then(|t| t.partition(key.1)).is_some_and(|p| self.hosts(p));
+            self.logs.remove_strays(&keep);
+        }
+        for topic in &topics {
+            self.remove_moved_away(topic);
+        }
+        self.open_missing(&topics, first, configs);
+        for topic in &topics {
+            self.follow(topic);
+        }
+        self.follow_configs(&before, image, configs);
+        *applied = Some(image.clone());
+    }
+
+    fn hosts(&self, partition: &PartitionImage) -> bool {
+        partition.replicas.contains(&self.node_id)
+    }
+
+    fn remove_topic(&self, id: &TopicId) {
+        let removed = {
+            let mut table = self.table.write();
+            let removed = table.ids.remove(id);
+            if let Some(replicas) = &removed
+                && table.names.get(&replicas.name) == Some(id)
+            {
+                table.names.remove(&replicas.name);
+            }
+            removed
+        };
+        for (index, replica) in removed.into_iter().flat_map(|r| r.partitions) {
+            self.drop_replica(id, index, &replica);
+        }
+    }
+
+    fn drop_replica(&self, id: &TopicId, index: i32, replica: &Replica) {
+        if let Replica::Online(partition) = replica {
+            partition.close();
+        }
+        self.logs.remove((*id, index));
+    }
+
+    /// Drops the replicas that a reassignment took from this broker.
+    fn remove_moved_away(&self, topic: &TopicImage) {
+        let gone: Vec<(i32, Replica)> = {
+            let mut table = self.table.write();
+            let Some(replicas) = table.ids.get_mut(&topic.id) else { return };
+            let away = |index: &i32| !topic.partition(*index).is_some_and(|p| self.hosts(p));
+            replicas.partitions.extract_if(.., |index, _| away(index)).collect()
+        };
+        for (index, replica) in gone {
+            self.drop_replica(&topic.id, index, &replica);
+        }
+    }
+
+    /// Opens, and makes if need be, the logs of replicas that are not open yet.
+    fn open_missing(&self, topics: &[&Arc<TopicImage>], first: bool, configs: Configs<'_>) {
+        let mut wanted = Vec::new();
+        let mut of = Vec::new();
+        for topic in topics {
+            for (index, partition) in (0i32..).zip(&topic.partitions) {
+                let known = self.partition_by_id(&topic.id, index);
+                if self.hosts(partition) && known.is_err() {
+                    let dir = partition.dir_of(self.node_id).unwrap_or(DirId::ZERO);
+                    let old = first || matches!(known, Err(PartitionError::Offline(_)));
+                    wanted.push(Wanted { key: (topic.id, index), dir, old });
+                    of.push(*topic);
+                }
+            }
+        }
+        let slots = self.logs.place(&wanted);
+        let mut config: Option<(TopicId, Arc<TopicConfig>)> = None;
+        for ((want, topic), slot) in wanted.iter().zip(of).zip(slots) {
+            let config = match &config {
+                Some((id, config)) if *id == topic.id => config.clone(),
+                _ => config.insert((topic.id, configs(&topic.name))).1.clone(),
+            };
+            let replica = match slot.and_then(|slot| self.open(topic, want.key.1, &slot, config)) {
+                Ok(partition) => Replica::Online(partition),
+                Err(error) => {
+                    tracing::error!(topic = %topic.name, partition = want.key.1, %error, "the partition's log is not available");
+                    Replica::Offline(error)
+                }
+            };
+            self.table.write().insert(topic, want.key.1, replica);
+        }
+        let mut table = self.table.write();
+        for topic in topics {
+            table.topic(topic);
+        }
+    }
+
+    fn open(&self, topic: &TopicImage, index: i32, slot: &Slot, config: Arc<TopicConfig>) -> Result<Arc<Partition>, StoreError> {
+        let progress = Arc::new(Progress::default());
+        let reporter = Reporter::new(progress.clone(), slot.dir.clone(), true);
+        let log = Arc::new(self.logs.open_log(slot, config, reporter)?);
+        progress.durable(log.bounds().durable_end);
+        Ok(Arc::new(Partition::new(topic.name.clone(), topic.id, index, (log, progress))))
+    }
+
+    fn follow(&self, topic: &TopicImage) {
+        let table = self.table.read();
+        let Some(replicas) = table.ids.get(&topic.id) else { return };
+        for (index, replica) in &replicas.partitions {
+            if let (Some(partition), Some(image)) = (replica.online(), topic.partition(*index)) {
+                partition.apply(self.node_id, PartitionState::of(image));
+            }
+        }
+    }
+
+    /// Hands new settings to the logs of the topics that they may concern.
+    fn follow_configs(&self, before: &Image, image: &Image, configs: Configs<'_>) {
+        let (was, is) = (before, image);
+        let defaults = same(was.cluster_config(), is.cluster_config())
+            && same(was.broker_config(self.node_id), is.broker_config(self.node_id));
+        let table = self.table.read();
+        if !defaults {
+            return table.ids.values().for_each(|replicas| replicas.configure(configs));
+        }
+        for name in changed_topic_configs(was, is) {
+            if let Some(replicas) = table.names.get(name).and_then(|id| table.ids.get(id)) {
+                replicas.configure(configs);
+            }
+        }
+    }
+
+    /// Makes everything durable, leaves the clean-shutdown marks and closes the stores; waits for the disk.
+    pub fn close(&self) -> Result<(), StoreError> {
+        for partition in self.partitions() {
+            partition.close();
+        }
+        self.logs.close()
+    }
+}
+
+impl Replica {
+    fn online(&self) -> Option<&Arc<Partition>> {
+        match self {
+            Replica::Online(partition) => Some(partition),
+            Replica::Offline(_) => None,
+        }
+    }
+}
+
+impl Replicas {
+    fn configure(&self, configs: Configs<'_>) {
+        let config = configs(&self.name);
+        for partition in self.partitions.values().filter_map(Replica::online) {
+            if *partition.log().config() != *config {
+                partition.log().set_config(config.clone());
+                partition.reconfigured();
+            }
+        }
+    }
+}
+
+fn same<T>(a: Option<&Arc<T>>, b: Option<&Arc<T>>) -> bool {
+    match (a, b) {
+        (None, None) => true,
+        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+        _ => false,
+    }
+}
+
+/// Topics whose own settings differ, found by comparing pointers.
+fn changed_topic_configs<'a>(before: &'a Image, now: &'a Image) -> Vec<&'a str> {
+    let mut changed = Vec::new();
+    let topics = |image: &'a Image| image.configs().filter(|(r, _)| r.kind == ResourceKind::Topic).peekable();
+    let (mut was, mut is) = (topics(before), topics(now));
+    loop {
+        let name = match (was.peek(), is.peek()) {
+            (None, None) => return changed,
+            (Some((w, old)), Some((i, new))) if w == i => {
+                let name = (!Arc::ptr_eq(old, new)).then_some(w.name.as_ref());
+                was.next();
+                is.next();
+                name
+            }
+            (Some((w, _)), i) if i.as_ref().is_none_or(|(i, _)| w < i) => was.next().map(|(w, _)| w.name.as_ref()),
+            _ => is.next().map(|(i, _)| i.name.as_ref()),
+        };
+        changed.extend(name);
+    }
+}
+
+impl Table {
+    fn topic(&mut self, topic: &TopicImage) -> &mut Replicas {
+        self.names.insert(topic.name.clone(), topic.id);
+        let replicas = self.ids.entry(topic.id).or_insert_with(|| Replicas {
+            name: topic.name.clone(),
+            partitions: BTreeMap::new(),
+            count: 0,
+        });
+        replicas.count = topic.partitions.len();
+        replicas
+    }
+
+    fn insert(&mut self, topic: &TopicImage, index: i32, replica: Replica) {
+        self.topic(topic).partitions.insert(index, replica);
+    }
+}
+
+fn find(replicas: Option<&Replicas>, index: i32) -> Result<Arc<Partition>, PartitionError> {
+    let replicas = replicas.ok_or(PartitionError::Unknown)?;
+    match replicas.partitions.get(&index) {
+        Some(Replica::Online(partition)) => Ok(partition.clone()),
+        Some(Replica::Offline(error)) => Err(PartitionError::Offline(error.clone())),
+        None if usize::try_from(index).is_ok_and(|i| i < replicas.count) => Err(PartitionError::NotHere),
+        None => Err(PartitionError::Unknown),
+    }
+}

@@ -1,0 +1,302 @@
+//! One partition as this broker holds it.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use millrace_log::{Appended, LeaderAppend, LogDir, Origin, PartitionLog, Producer};
+use millrace_metadata::{DirId, NodeId, PartitionImage, TopicId};
+use millrace_store::StoreError;
+use parking_lot::RwLock;
+
+use crate::error::{AppendError, CommitError, DeleteRecordsError, ReadError};
+use crate::progress::{Level, Progress};
+use crate::waiter::Waiter;
+
+/// Circumstances of an append.
+#[derive(Debug, Clone, Copy)]
+pub struct AppendCx {
+    /// −1, 0 or 1.
+    pub acks: i16,
+    pub origin: Origin,
+    /// Produce version; `i16::MAX` for the broker's own batches.
+    pub api_version: i16,
+    pub now_ms: i64,
+}
+
+/// What the metadata says about a partition, as far as its replica here needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartitionState {
+    pub leader: NodeId,
+    pub leader_epoch: i32,
+    pub partition_epoch: i32,
+    /// Sizes of the in-sync set and of the replica set.
+    pub in_sync: usize,
+    pub replicas: usize,
+}
+
+impl PartitionState {
+    pub(crate) fn of(image: &PartitionImage) -> PartitionState {
+        PartitionState {
+            leader: image.leader,
+            leader_epoch: image.leader_epoch,
+            partition_epoch: image.partition_epoch,
+            in_sync: image.isr.len(),
+            replicas: image.replicas.len(),
+        }
+    }
+}
+
+/// A replica of one partition on this broker.
+pub struct Partition {
+    topic: Arc<str>,
+    topic_id: TopicId,
+    index: i32,
+    log: Arc<PartitionLog>,
+    progress: Arc<Progress>,
+    leading: AtomicBool,
+    leader_epoch: AtomicI32,
+    /// End of the log when the current leader epoch began here.
+    epoch_start: AtomicI64,
+    state: RwLock<PartitionState>,
+}
+
+impl Partition {
+    pub(crate) fn new(topic: Arc<str>, topic_id: TopicId, index: i32, parts: (Arc<PartitionLog>, Arc<Progress>)) -> Partition {
+        let none = PartitionState { leader: -1, leader_epoch: -1, partition_epoch: -1, in_sync: 0, replicas: 0 };
+        Partition {
+            topic,
+            topic_id,
+            index,
+            log: parts.0,
+            progress: parts.1,
+            leading: AtomicBool::new(false),
+            leader_epoch: AtomicI32::new(-1),
+            epoch_start: AtomicI64::new(0),
+            state: RwLock::new(none),
+        }
+    }
+
+    /// Takes in what the metadata says. Older partition epochs change nothing.
+    pub(crate) fn apply(&self, node: NodeId, next: PartitionState) {
+        let mut state = self.state.write();
+        if next.partition_epoch < state.partition_epoch || *state == next {
+            return;
+        }
+        if next.leader_epoch != state.leader_epoch {
+            self.epoch_start.store(self.log.end(), Ordering::Release);
+            self.leader_epoch.store(next.leader_epoch, Ordering::Release);
+        }
+        *state = next;
+        let leads = next.leader == node;
+        let led = self.leading.swap(leads, Ordering::AcqRel);
+        if leads {
+            self.progress.lead(next.in_sync, self.min_in_sync(next.replicas));
+        } else if led {
+            self.progress.step_down();
+        }
+    }
+
+    /// The settings changed: min.insync.replicas may have.
+    pub(crate) fn reconfigured(&self) {
+        let state = self.state.write();
+        if self.is_leader() {
+            self.progress.lead(state.in_sync, self.min_in_sync(state.replicas));
+        }
+    }
+
+    /// Replicas that must be in sync for acks=all: never more than there are (`Partition.effectiveMinIsr`).
+    fn min_in_sync(&self, replicas: usize) -> usize {
+        usize::try_from(self.log.config().min_insync_replicas).unwrap_or(1).min(replicas)
+    }
+
+    /// The topic is gone: nothing is taken or answered any more.
+    pub(crate) fn close(&self) {
+        self.leading.store(false, Ordering::Release);
+        self.progress.step_down();
+    }
+
+    pub fn topic(&self) -> &Arc<str> {
+        &self.topic
+    }
+    pub fn topic_id(&self) -> TopicId {
+        self.topic_id
+    }
+    pub fn index(&self) -> i32 {
+        self.index
+    }
+    pub fn is_leader(&self) -> bool {
+        self.leading.load(Ordering::Acquire)
+    }
+    /// Leader epoch of the partition, as this broker knows it.
+    pub fn leader_epoch(&self) -> i32 {
+        self.leader_epoch.load(Ordering::Acquire)
+    }
+    pub fn state(&self) -> PartitionState {
+        *self.state.read()
+    }
+    /// One past the last committed offset: consumers read below it.
+    pub fn high_watermark(&self) -> i64 {
+        self.progress.high_watermark()
+    }
+    /// First offset that a transaction may still change; the high watermark, as there are none.
+    pub fn last_stable_offset(&self) -> i64 {
+        self.progress.high_watermark()
+    }
+    pub fn log_start_offset(&self) -> i64 {
+        self.log.log_start()
+    }
+    /// One past the last appended offset, durable or not.
+    pub fn log_end_offset(&self) -> i64 {
+        self.log.end()
+    }
+    /// Bytes of the stored batches.
+    pub fn size_bytes(&self) -> u64 {
+        self.log.bounds().bytes
+    }
+    /// Id and path of the directory that holds the log.
+    pub fn dir(&self) -> (DirId, PathBuf) {
+        let place = self.log.place();
+        (place.dir.id(), place.dir.path().clone())
+    }
+    pub(crate) fn log_dir(&self) -> Arc<LogDir> {
+        self.log.place().dir.clone()
+    }
+    /// Why the storage takes no more writes, if it does not.
+    pub fn failure(&self) -> Option<StoreError> {
+        self.progress.failure()
+    }
+    pub(crate) fn log(&self) -> &Arc<PartitionLog> {
+        &self.log
+    }
+    pub(crate) fn progress(&self) -> &Arc<Progress> {
+        &self.progress
+    }
+    pub(crate) fn epoch_start(&self) -> i64 {
+        self.epoch_start.load(Ordering::Acquire)
+    }
+
+    /// Fails unless this broker leads at the epoch that the client knows; −1 is not checked.
+    pub(crate) fn check_leader(&self, epoch: i32) -> Result<(), ReadError> {
+        let current = self.leader_epoch();
+        if epoch >= 0 && epoch < current {
+            return Err(ReadError::FencedEpoch { current });
+        }
+        if epoch > current {
+            return Err(ReadError::UnknownEpoch { current });
+        }
+        if !self.is_leader() {
+            return Err(ReadError::NotLeader);
+        }
+        Ok(())
+    }
+
+    /// Validates a batch, gives it the next offsets and queues it. Returns before it is durable; wait with
+    /// [`Partition::committed`] or [`Partition::written`]. Calls are appended in the order in which they are made.
+    pub fn append_as_leader(&self, records: BytesMut, cx: AppendCx) -> Result<Appended, AppendError> {
+        // Leadership cannot move between the check and the append.
+        let state = self.state.read();
+        if !self.is_leader() {
+            return Err(AppendError::NotLeader);
+        }
+        if let Some(error) = self.progress.failure() {
+            return Err(millrace_log::AppendError::Storage(error).into());
+        }
+        let needed = self.min_in_sync(state.replicas);
+        if cx.acks == -1 && state.in_sync < needed {
+            return Err(AppendError::NotEnoughReplicas { in_sync: state.in_sync, needed });
+        }
+        let (origin, api_version, now_ms) = (cx.origin, cx.api_version, cx.now_ms);
+        let cx = LeaderAppend { origin, api_version, now_ms, leader_epoch: state.leader_epoch };
+        let appended = self.log.append_as_leader(records, cx)?;
+        if appended.bytes > 0 {
+            self.progress.appended(appended.last_offset + 1, appended.bytes as u64);
+        }
+        Ok(appended)
+    }
+
+    /// Resolves when everything up to `last_offset` is committed (acks=all).
+    pub fn committed(
+        &self,
+        last_offset: i64,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<(), CommitError>> + Send + use<> {
+        self.wait(Level::Committed, last_offset, timeout)
+    }
+
+    /// Resolves when everything up to `last_offset` is durable in the leader's log (acks=1).
+    pub fn written(
+        &self,
+        last_offset: i64,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<(), CommitError>> + Send + use<> {
+        self.wait(Level::Written, last_offset, timeout)
+    }
+
+    fn wait(
+        &self,
+        level: Level,
+        last_offset: i64,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<(), CommitError>> + Send + use<> {
+        let wait = self.progress.wait(level, last_offset + 1);
+        async move {
+            match wait? {
+                None => Ok(()),
+                Some(wait) => match tokio::time::timeout(timeout, wait.wait()).await {
+                    Ok(result) => result,
+                    Err(_) => Err(CommitError::TimedOut),
+                },
+            }
+        }
+    }
+
+    /// Registers a parked fetch; `seen` is that of the [`crate::FetchData`] that was not enough. Leadership that
+    /// moves and storage that fails wake it too.
+    pub fn watch(&self, waiter: &Arc<Waiter>, seen: u64) {
+        self.progress.watch(waiter, seen);
+    }
+
+    /// Rough number of committed bytes at or after `offset`: exact in being zero or not.
+    pub fn readable_bytes_from(&self, offset: i64) -> u64 {
+        let ahead = self.high_watermark() - offset;
+        if ahead <= 0 {
+            return 0;
+        }
+        let bounds = self.log.bounds();
+        let offsets = (bounds.end - bounds.log_start).max(1);
+        let share = u128::from(bounds.bytes) * ahead as u128 / offsets as u128;
+        u64::try_from(share).unwrap_or(u64::MAX).clamp(1, bounds.bytes.max(1))
+    }
+
+    /// Moves the log start up to `offset`, −1 for the high watermark. Returns the new log start.
+    pub fn delete_records(&self, offset: i64) -> Result<i64, DeleteRecordsError> {
+        if !self.is_leader() {
+            return Err(DeleteRecordsError::NotLeader);
+        }
+        if !self.log.config().cleanup_policy.delete {
+            return Err(DeleteRecordsError::NotDeletable);
+        }
+        let high_watermark = self.high_watermark();
+        let to = if offset == -1 { high_watermark } else { offset };
+        if to < 0 || to > high_watermark {
+            return Err(DeleteRecordsError::OutOfRange { offset, high_watermark });
+        }
+        self.log.set_log_start(to)?;
+        Ok(self.log_start_offset())
+    }
+
+    /// Producers whose state is kept, sorted by id; may wait for the disk once.
+    pub fn producers(&self) -> Result<Vec<(i64, Producer)>, ReadError> {
+        Ok(self.log.producers()?)
+    }
+}
+
+impl std::fmt::Debug for Partition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Partition").field("topic", &self.topic).field("index", &self.index).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,279 @@
+//! How far a partition has come: what is durable, what is committed, and who waits for more. Moved on by the store's
+//! committer thread; nothing here blocks.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use millrace_log::LogDir;
+use millrace_store::{Observer, StoreError};
+use parking_lot::Mutex;
+
+use crate::error::CommitError;
+use crate::waiter::{CommitWait, Waiter};
+
+/// Appends whose bytes are counted one by one until they are committed; more are counted together.
+const MAX_UNCOMMITTED: usize = 1024;
+
+/// What a write waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// The leader's own log has it durably (acks=1).
+    Written,
+    /// It is below the high watermark (acks=all).
+    Committed,
+}
+
+/// The part of a partition that the committer thread touches.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// One past the last durable offset of the own log.
+    durable: AtomicI64,
+    high_watermark: AtomicI64,
+    /// Sum of the bytes that ever became readable here; grows after `high_watermark`.
+    readable: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    leading: bool,
+    /// Replicas in sync, this one among them, and how many there must be for an acknowledgement.
+    in_sync: usize,
+    needed: usize,
+    failure: Option<StoreError>,
+    /// Appended and not committed: end offset and bytes, ascending.
+    uncommitted: VecDeque<(i64, u64)>,
+    /// By the end offset that they wait for, ascending.
+    written: VecDeque<(i64, Arc<CommitWait>)>,
+    committed: VecDeque<(i64, Arc<CommitWait>)>,
+    watchers: Vec<Weak<Waiter>>,
+    /// Size of `watchers` at which those that gave up are removed.
+    sweep_at: usize,
+}
+
+/// Calls that are made after the lock is released.
+#[derive(Default)]
+struct Wakes {
+    commits: Vec<(Arc<CommitWait>, Result<(), CommitError>)>,
+}
+
+impl Wakes {
+    fn run(self) {
+        for (wait, result) in self.commits {
+            wait.resolve(result);
+        }
+    }
+}
+
+impl Progress {
+    pub(crate) fn new(durable: i64) -> Progress {
+        let progress = Progress::default();
+        progress.durable.store(durable, Ordering::Release);
+        progress
+    }
+
+    pub(crate) fn high_watermark(&self) -> i64 {
+        self.high_watermark.load(Ordering::Acquire)
+    }
+
+    /// Sum of the bytes that ever became readable; read it before the high watermark that it goes with.
+    pub(crate) fn readable(&self) -> u64 {
+        self.readable.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn failure(&self) -> Option<StoreError> {
+        self.state.lock().failure.clone()
+    }
+
+    /// Becomes leader, or stays it with other replicas in sync.
+    pub(crate) fn lead(&self, in_sync: usize, needed: usize) {
+        let mut wakes = Wakes::default();
+        let mut state = self.state.lock();
+        state.leading = true;
+        state.in_sync = in_sync;
+        state.needed = needed;
+        self.advance(&mut state, &mut wakes);
+        drop(state);
+        wakes.run();
+    }
+
+    /// Stops leading: whoever waits is told to look elsewhere.
+    pub(crate) fn step_down(&self) {
+        self.end(CommitError::NotLeader, |state| state.leading = false);
+    }
+
+    /// The storage failed: nothing is acknowledged from here any more.
+    pub(crate) fn fail(&self, error: &StoreError) {
+        self.end(CommitError::Storage, |state| {
+            state.failure.get_or_insert_with(|| error.clone());
+        });
+    }
+
+    fn end(&self, error: CommitError, change: impl FnOnce(&mut State)) {
+        let mut wakes = Wakes::default();
+        let mut state = self.state.lock();
+        change(&mut state);
+        for (_, wait) in std::mem::take(&mut state.written).into_iter().chain(std::mem::take(&mut state.committed)) {
+            wakes.commits.push((wait, Err(error)));
+        }
+        let watchers = std::mem::take(&mut state.watchers);
+        drop(state);
+        wakes.run();
+        watchers.iter().filter_map(Weak::upgrade).for_each(|w| w.fire());
+    }
+
+    /// Notes an append of `bytes` that ends at `end`.
+    pub(crate) fn appended(&self, end: i64, bytes: u64) {
+        let mut state = self.state.lock();
+        if end <= self.high_watermark() {
+            // The committer was faster than this call.
+            self.credit(&mut state, bytes);
+        } else if state.uncommitted.len() < MAX_UNCOMMITTED {
+            state.uncommitted.push_back((end, bytes));
+        } else if let Some(last) = state.uncommitted.back_mut() {
+            *last = (end.max(last.0), last.1 + bytes);
+        }
+    }
+
+    /// The log's durable end moved.
+    pub(crate) fn durable(&self, end: i64) {
+        let mut wakes = Wakes::default();
+        let mut state = self.state.lock();
+        if end <= self.durable.load(Ordering::Acquire) || state.failure.is_some() {
+            return;
+        }
+        self.durable.store(end, Ordering::Release);
+        while state.written.front().is_some_and(|(target, _)| *target <= end) {
+            wakes.commits.extend(state.written.pop_front().map(|(_, wait)| (wait, Ok(()))));
+        }
+        self.advance(&mut state, &mut wakes);
+        drop(state);
+        wakes.run();
+    }
+
+    /// The log was cut back to `end`.
+    pub(crate) fn truncated(&self, end: i64) {
+        let state = self.state.lock();
+        self.durable.fetch_min(end, Ordering::AcqRel);
+        if self.high_watermark.fetch_min(end, Ordering::AcqRel) > end {
+            tracing::warn!(end, "the log was cut below its high watermark");
+        }
+        drop(state);
+    }
+
+    /// Moves the high watermark as far as it may go: to the smallest end of all replicas in sync, which on a single
+    /// replica is its own durable end. It stands while fewer are in sync than acknowledgements need (KIP-966).
+    fn advance(&self, state: &mut State, wakes: &mut Wakes) {
+        if !state.leading || state.in_sync != 1 || state.in_sync < state.needed {
+            return;
+        }
+        let to = self.durable.load(Ordering::Acquire);
+        if to <= self.high_watermark() {
+            return;
+        }
+        self.high_watermark.store(to, Ordering::Release);
+        let mut bytes = 0;
+        while state.uncommitted.front().is_some_and(|(end, _)| *end <= to) {
+            bytes += state.uncommitted.pop_front().map_or(0, |(_, n)| n);
+        }
+        self.credit(state, bytes);
+        while state.committed.front().is_some_and(|(target, _)| *target <= to) {
+            wakes.commits.extend(state.committed.pop_front().map(|(_, wait)| (wait, Ok(()))));
+        }
+    }
+
+    /// Tells the watchers that `bytes` more can be read, and forgets those that have woken or gone.
+    fn credit(&self, state: &mut State, bytes: u64) {
+        if bytes == 0 {
+            return;
+        }
+        self.readable.fetch_add(bytes, Ordering::AcqRel);
+        state.watchers.retain(|watcher| {
+            let Some(watcher) = watcher.upgrade() else { return false };
+            watcher.credit(bytes);
+            !watcher.has_fired()
+        });
+    }
+
+    /// Registers a parked fetch that has seen the partition when `seen` bytes had become readable.
+    pub(crate) fn watch(&self, waiter: &Arc<Waiter>, seen: u64) {
+        let mut state = self.state.lock();
+        if state.failure.is_some() || !state.leading {
+            drop(state);
+            return waiter.fire();
+        }
+        if state.watchers.len() >= state.sweep_at {
+            state.watchers.retain(|w| w.strong_count() > 0);
+            state.sweep_at = state.watchers.len() * 2 + 4;
+        }
+        state.watchers.push(Arc::downgrade(waiter));
+        let missed = self.readable().saturating_sub(seen);
+        drop(state);
+        if missed > 0 {
+            waiter.credit(missed);
+        }
+    }
+
+    /// A wait for everything below `end` to reach `level`; an answer at once if that is known.
+    pub(crate) fn wait(&self, level: Level, end: i64) -> Result<Option<Arc<CommitWait>>, CommitError> {
+        let mut state = self.state.lock();
+        let reached = match level {
+            Level::Written => self.durable.load(Ordering::Acquire),
+            Level::Committed => self.high_watermark(),
+        };
+        if end <= reached {
+            return match level == Level::Committed && state.in_sync < state.needed {
+                true => Err(CommitError::NotEnoughReplicas),
+                false => Ok(None),
+            };
+        }
+        if state.failure.is_some() {
+            return Err(CommitError::Storage);
+        }
+        if !state.leading {
+            return Err(CommitError::NotLeader);
+        }
+        let wait = Arc::new(CommitWait::default());
+        let queue = match level {
+            Level::Written => &mut state.written,
+            Level::Committed => &mut state.committed,
+        };
+        let at = queue.partition_point(|(target, _)| *target <= end);
+        queue.insert(at, (end, wait.clone()));
+        Ok(Some(wait))
+    }
+}
+
+/// Tells a partition what the store says about its log. While a log is being copied to another directory, the copy's
+/// reporter only remembers.
+#[derive(Debug)]
+pub(crate) struct Reporter {
+    progress: Arc<Progress>,
+    dir: Arc<LogDir>,
+    reporting: AtomicBool,
+    durable: AtomicI64,
+}
+
+impl Reporter {
+    pub(crate) fn new(progress: Arc<Progress>, dir: Arc<LogDir>, reporting: bool) -> Arc<Reporter> {
+        let reporting = AtomicBool::new(reporting);
+        Arc::new(Reporter { progress, dir, reporting, durable: AtomicI64::new(0) })
+    }
+}
+
+impl Observer for Reporter {
+    fn durable(&self, end: i64) {
+        self.durable.fetch_max(end, Ordering::AcqRel);
+        if self.reporting.load(Ordering::Acquire) {
+            self.progress.durable(end);
+        }
+    }
+
+    fn failed(&self, error: &StoreError) {
+        self.dir.fail(error);
+        if self.reporting.load(Ordering::Acquire) {
+            self.progress.fail(error);
+        }
+    }
+}
