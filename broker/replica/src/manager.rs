@@ -281,13 +281,13 @@ fn changed_topic_configs<'a>(before: &'a Image, now: &'a Image) -> Vec<&'a str> 
         let name = match (was.peek(), is.peek()) {
             (None, None) => return changed,
             (Some((w, old)), Some((i, new))) if w == i => {
-                let name = (!Arc::ptr_eq(old, new)).then_some(w.name.as_ref());
+                let name = (!Arc::ptr_eq(old, new)).then_some(w.name.as_str());
                 was.next();
                 is.next();
                 name
             }
-            (Some((w, _)), i) if i.as_ref().is_none_or(|(i, _)| w < i) => was.next().map(|(w, _)| w.name.as_ref()),
-            _ => is.next().map(|(i, _)| i.name.as_ref()),
+            (Some((w, _)), i) if i.as_ref().is_none_or(|(i, _)| w < i) => was.next().map(|(w, _)| w.name.as_str()),
+            _ => is.next().map(|(i, _)| i.name.as_str()),
         };
         changed.extend(name);
     }
