@@ -3,6 +3,7 @@
 //! Fetch out), and a small client for tools and tests.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod client;
 pub mod codec;
 pub mod fetch;
 pub mod frame;
@@ -12,6 +13,7 @@ pub mod produce;
 pub mod read;
 pub mod write;
 
+pub use client::{Client, ClientError};
 pub use codec::{CodecError, decode_request, encode_response};
 pub use frame::Frame;
 pub use header::RequestHeader;
