@@ -66,7 +66,7 @@ pub(crate) fn run(core: &Arc<Core>) {
         if core.status.set_full(false) {
             tracing::info!(path = %core.path.display(), "there is space again: appends are taken");
         }
-        core.pool.release(segment.source);
+        core.pool.ingested(segment.source);
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
@@ -24,6 +25,9 @@ use crate::recover;
 use crate::rows::{Rows, Shared};
 use crate::stats::{Stats, StoreStats};
 use crate::upkeep;
+
+/// How often [`RocksLogStore::roll`] looks whether the store has failed meanwhile.
+const ROLL_POLL: Duration = Duration::from_millis(50);
 
 /// All partition logs of one data directory, in RocksDB behind a journal. See the README of this crate.
 ///
@@ -106,6 +110,22 @@ impl RocksLogStore {
         stats.bucket_bytes = catalogue.buckets.values().map(|b| b.total).sum();
         stats.bucket_live_bytes = catalogue.buckets.values().map(|b| b.live).sum();
         stats
+    }
+
+    /// Moves everything durable into RocksDB now, as a full segment would be, and waits for it. Answers
+    /// [`StoreError::Full`] if the disk has no room for it.
+    pub fn roll(&self) -> Result<(), StoreError> {
+        self.core.status.check()?;
+        let (done, durable) = mpsc::channel();
+        self.core.queue.push(Op::Roll(done))?;
+        durable.recv().map_err(|_| StoreError::Closed)??;
+        while !self.core.pool.wait_ingested(ROLL_POLL) {
+            self.core.status.check()?;
+            if self.core.status.is_full() {
+                return Err(self.core.full(self.core.options.reserve_bytes));
+            }
+        }
+        Ok(())
     }
 
     /// How writes of this store become durable.

@@ -25,13 +25,15 @@ pub(crate) enum Op {
     Delete { log: Arc<Log> },
     /// Answered when everything before it is durable.
     Barrier(Done),
+    /// As `Barrier`, and the segment is sealed.
+    Roll(Done),
 }
 
 impl Op {
     fn body(&self) -> &[u8] {
         match self {
             Op::Append { batch, .. } => &batch.bytes,
-            Op::Truncate { .. } | Op::LogStart { .. } | Op::Delete { .. } | Op::Barrier(_) => &[],
+            Op::Truncate { .. } | Op::LogStart { .. } | Op::Delete { .. } | Op::Barrier(_) | Op::Roll(_) => &[],
         }
     }
 
@@ -59,7 +61,7 @@ impl Op {
             Op::Truncate { log, to, end } => entry(Kind::Truncate, log, *to, *end),
             Op::LogStart { log, offset, end } => entry(Kind::LogStart, log, *offset, *end),
             Op::Delete { log } => entry(Kind::Delete, log, 0, 0),
-            Op::Barrier(_) => return None,
+            Op::Barrier(_) | Op::Roll(_) => return None,
         })
     }
 }
@@ -156,7 +158,7 @@ impl Queue {
 
 fn fail_waiters(ops: impl IntoIterator<Item = Op>, error: &StoreError) {
     for op in ops {
-        if let Op::Barrier(done) = op {
+        if let Op::Barrier(done) | Op::Roll(done) = op {
             // Nobody waits any more if this fails.
             let _ = done.send(Err(error.clone()));
         }
@@ -264,6 +266,7 @@ impl Committer {
     fn finish(&mut self, group: &mut Vec<Op>) {
         let mut ends: HashMap<PlogId, (Arc<Log>, i64)> = HashMap::new();
         let mut waiting = Vec::new();
+        let mut roll = false;
         for op in group.drain(..) {
             match op {
                 Op::Append { log, no, batch } => {
@@ -285,6 +288,10 @@ impl Committer {
                     ends.remove(&log.id);
                 }
                 Op::Barrier(done) => waiting.push(done),
+                Op::Roll(done) => {
+                    waiting.push(done);
+                    roll = true;
+                }
             }
         }
         for (log, end) in ends.into_values() {
@@ -300,15 +307,16 @@ impl Committer {
                 observer.durable(durable_end);
             }
         }
+        self.core.pool.prepare();
+        let segment_bytes = self.core.options.segment_bytes;
+        // Many tiny batches take more memory than room in the segment.
+        let heavy = self.active.memory > segment_bytes + segment_bytes / 2;
+        if self.active.position > 0 && (heavy || roll) {
+            self.roll(0);
+        }
         for done in waiting {
             // Nobody waits any more if this fails.
             let _ = done.send(Ok(()));
-        }
-        self.core.pool.prepare();
-        let segment_bytes = self.core.options.segment_bytes;
-        if self.active.memory > segment_bytes + segment_bytes / 2 {
-            // Many tiny batches: they take more memory than room in the segment.
-            self.roll(0);
         }
     }
 }

@@ -60,6 +60,8 @@ struct State {
     /// Reserved for batches that are larger than a segment.
     oversize: Vec<SegmentFile>,
     sealed: VecDeque<Segment>,
+    /// One has been taken out of `sealed` and not been released yet.
+    ingesting: bool,
     /// Ordinary segments that exist or are being made.
     ordinary: usize,
     making: bool,
@@ -192,13 +194,27 @@ impl Pool {
                 return None;
             }
             if let Some(segment) = state.sealed.pop_front() {
+                state.ingesting = true;
                 return Some(segment);
             }
             self.changed.wait(&mut state);
         }
     }
 
-    /// Gives a file back after its segment was ingested.
+    /// The segment taken last is in RocksDB.
+    pub(crate) fn ingested(&self, file: SegmentFile) {
+        self.state.lock().ingesting = false;
+        self.release(file);
+    }
+
+    /// Waits until no sealed segment is left, at most `time`; returns whether that is so.
+    pub(crate) fn wait_ingested(&self, time: Duration) -> bool {
+        let mut state = self.state.lock();
+        let busy = |state: &mut State| state.ingesting || !state.sealed.is_empty();
+        !self.changed.wait_while_for(&mut state, busy, time).timed_out()
+    }
+
+    /// Makes a file available for writing.
     pub(crate) fn release(&self, file: SegmentFile) {
         let state = &mut *self.state.lock();
         if file.single_use {
