@@ -13,7 +13,19 @@
 
 pub mod api_versions;
 pub mod codes;
+mod convert;
+pub mod delete_records;
+pub mod describe_cluster;
+pub mod describe_log_dirs;
+pub mod describe_producers;
+pub mod describe_topic_partitions;
 pub mod dispatch;
+pub mod fetch;
+pub mod init_producer_id;
+pub mod list_offsets;
+pub mod list_partition_reassignments;
+pub mod offset_for_leader_epoch;
+pub mod produce;
 pub mod table;
 
 use std::sync::Arc;

@@ -8,10 +8,11 @@ use bytes::BytesMut;
 use millrace_metadata::error::ErrorCode;
 use millrace_security::Operation;
 use millrace_wire::kp::messages::*;
+use millrace_wire::produce::ProduceRequest;
 use millrace_wire::{CodecError, Frame, WireRequest};
 
-use super::dispatch::{refuse_with, start};
 use super::Cx;
+use super::dispatch::{refuse_with, start};
 use crate::net::Pending;
 
 /// Bytes in a kibibyte, for the limits below.
@@ -150,7 +151,18 @@ macro_rules! rows {
 }
 
 rows! {
+    ProduceRequest => produce, 3..=13, Authenticated, Rule::PerResource, PRODUCE;
+    FetchRequest => fetch, 4..=18, Authenticated, Rule::PerResource, FETCH;
+    ListOffsetsRequest => list_offsets, 1..=10, Authenticated, Rule::PerResource, LISTS;
     ApiVersionsRequest => api_versions, 0..=4, Open, Rule::Anyone, EXEMPT;
+    DeleteRecordsRequest => delete_records, 0..=2, Authenticated, Rule::PerResource, LISTS;
+    InitProducerIdRequest => init_producer_id, 0..=5, Authenticated, Rule::PerResource, LIGHT;
+    OffsetForLeaderEpochRequest => offset_for_leader_epoch, 2..=4, Authenticated, Rule::PerResource, LISTS;
+    DescribeLogDirsRequest => describe_log_dirs, 1..=4, Authenticated, Rule::Cluster(Operation::Describe), LISTS;
+    ListPartitionReassignmentsRequest => list_partition_reassignments, 0..=0, Authenticated, Rule::Cluster(Operation::Describe), LISTS;
+    DescribeClusterRequest => describe_cluster, 0..=2, Authenticated, Rule::Anyone, LIGHT;
+    DescribeProducersRequest => describe_producers, 0..=0, Authenticated, Rule::PerResource, LISTS;
+    DescribeTopicPartitionsRequest => describe_topic_partitions, 0..=0, Authenticated, Rule::PerResource, LISTS;
 }
 
 /// `MetadataRequest` without its last seven letters.

@@ -1,0 +1,386 @@
+//! Fetch (`KafkaApis.handleFetchRequest`): what the session and the client's rights make of a request, and the answer
+//! in the form of its version. Reading and waiting are in [`crate::reads`].
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use millrace_metadata::error::ErrorCode;
+use millrace_metadata::image::{Image, TopicImage};
+use millrace_replica::Isolation;
+use millrace_security::Operation;
+use millrace_wire::fetch::{
+    EpochEnd, FetchPartition, FetchResponse, FetchTopic, Leader, NodeEndpoint,
+};
+use millrace_wire::kp::messages::FetchRequest;
+
+use super::codes;
+use super::convert::topic_id;
+use super::{Answer, Cx};
+use crate::nodes;
+use crate::reads::{self, Found, Item, Limits};
+use crate::sessions::{
+    Ask, Context, Outcome, Target, TargetTopic, Targets, TopicKey, Verdict, Wanted,
+};
+
+/// First version that names topics by id.
+const TOPIC_IDS: i16 = 13;
+/// First version that can name the leader that was missed (KIP-951).
+const LEADER_HINTS: i16 = 16;
+/// First version whose clients know zstd.
+const ZSTD: i16 = 10;
+/// Last version whose clients do not know KAFKA_STORAGE_ERROR.
+const NO_STORAGE_ERROR: i16 = 5;
+/// First version with the follower's id in a structure of its own.
+const REPLICA_STATE: i16 = 15;
+/// `isolation_level` of a consumer that wants only what is committed.
+const READ_COMMITTED: i8 = 1;
+
+/// The session is settled in arrival order; reading and waiting follow.
+pub fn handle(
+    cx: Cx,
+    request: FetchRequest,
+) -> impl Future<Output = Answer<FetchResponse>> + Send + 'static {
+    let replica = replica_id(&cx, &request);
+    let opened = cx
+        .broker
+        .sessions
+        .open(cx.broker.clock.now_ms(), ask(&cx, &request, replica));
+    let how = How {
+        replica,
+        limits: limits(&cx, &request, replica),
+    };
+    drop(request);
+    async move {
+        match opened {
+            Ok(context) => Answer::Send(fetch(&cx, context, how).await),
+            Err(error) => Answer::Send(FetchResponse {
+                error: codes::fetch_session(error).code(),
+                ..FetchResponse::default()
+            }),
+        }
+    }
+}
+
+/// How a request wants its partitions read.
+struct How {
+    /// The follower that asks, negative for a consumer.
+    replica: i32,
+    limits: Limits,
+}
+
+fn replica_id(cx: &Cx, request: &FetchRequest) -> i32 {
+    match cx.version() {
+        old if old < REPLICA_STATE => request.replica_id.0,
+        _ => request.replica_state.replica_id.0,
+    }
+}
+
+fn limits(cx: &Cx, request: &FetchRequest, replica: i32) -> Limits {
+    let max_bytes = request
+        .max_bytes
+        .max(0)
+        .min(cx.broker.config.current().fetch_max_bytes) as usize;
+    Limits {
+        max_bytes,
+        min_bytes: (request.min_bytes.max(0) as usize).min(max_bytes),
+        max_wait: Duration::from_millis(request.max_wait_ms.max(0) as u64),
+        isolation: match (replica, request.isolation_level) {
+            (0.., _) => Isolation::LogEnd,
+            (_, READ_COMMITTED) => Isolation::ReadCommitted,
+            (_, _) => Isolation::ReadUncommitted,
+        },
+    }
+}
+
+fn ask(cx: &Cx, request: &FetchRequest, replica: i32) -> Ask {
+    let by_topic_id = cx.version() >= TOPIC_IDS;
+    let key = |name: &str, id| match by_topic_id {
+        true => TopicKey::Id(topic_id(id)),
+        false => TopicKey::Name(name.into()),
+    };
+    let mut wanted = Vec::with_capacity(
+        request
+            .topics
+            .iter()
+            .map(|topic| topic.partitions.len())
+            .sum(),
+    );
+    for topic in &request.topics {
+        let key = key(&topic.topic, topic.topic_id);
+        for partition in &topic.partitions {
+            let want = Wanted {
+                offset: partition.fetch_offset,
+                max_bytes: partition.partition_max_bytes,
+                leader_epoch: partition.current_leader_epoch,
+                last_fetched_epoch: partition.last_fetched_epoch,
+                log_start: partition.log_start_offset,
+            };
+            wanted.push((key.clone(), partition.partition, want));
+        }
+    }
+    let mut forgotten = Vec::new();
+    for topic in &request.forgotten_topics_data {
+        let key = key(&topic.topic, topic.topic_id);
+        forgotten.extend(
+            topic
+                .partitions
+                .iter()
+                .map(|partition| (key.clone(), *partition)),
+        );
+    }
+    Ask {
+        id: request.session_id,
+        epoch: request.session_epoch,
+        by_topic_id,
+        follower: replica >= 0,
+        wanted,
+        forgotten,
+    }
+}
+
+async fn fetch(cx: &Cx, mut context: Context, how: How) -> FetchResponse {
+    let targets = context.targets();
+    let items = items(cx, &mut context, &targets, &how);
+    let found = reads::read(&items, how.limits).await;
+    let outcomes: Vec<Outcome> = found.iter().map(outcome).collect();
+    let verdict = context.finish(
+        &cx.broker.sessions,
+        cx.broker.clock.now_ms(),
+        &targets,
+        &outcomes,
+    );
+    respond(cx, verdict, targets, found)
+}
+
+fn outcome(found: &Found) -> Outcome {
+    Outcome {
+        high_watermark: found.high_watermark,
+        log_start: found.log_start_offset,
+        data: !found.batches.is_empty(),
+        error: found.error != ErrorCode::None,
+        urgent: found.diverging.is_some(),
+    }
+}
+
+/// Finds the partition of every target, or why it cannot be read.
+fn items(cx: &Cx, context: &mut Context, targets: &Targets, how: &How) -> Vec<Item> {
+    let image = cx.broker.image();
+    let topics: Vec<_> = targets
+        .topics
+        .iter()
+        .map(|topic| resolve(cx, &image, context, topic, how))
+        .collect();
+    targets
+        .partitions
+        .iter()
+        .map(|target| match &topics[target.topic as usize] {
+            Err(error) => Item::unreadable(*error, target.wanted),
+            Ok(topic) => item(cx, topic, target, how),
+        })
+        .collect()
+}
+
+fn resolve<'a>(
+    cx: &Cx,
+    image: &'a Image,
+    context: &mut Context,
+    topic: &TargetTopic,
+    how: &How,
+) -> Result<&'a Arc<TopicImage>, ErrorCode> {
+    let (name, id): (&str, _) = match (&topic.key, &topic.known_name) {
+        (TopicKey::Name(name), _) => (name, None),
+        (TopicKey::Id(id), Some(name)) => (name, Some(*id)),
+        (TopicKey::Id(id), None) => {
+            let known = image.topic_by_id(id).ok_or(ErrorCode::UnknownTopicId)?;
+            context.learn_name(&topic.key, &known.name);
+            (&known.name, Some(*id))
+        }
+    };
+    let allowed = match how.replica {
+        consumer if consumer < 0 => cx.may_topic(Operation::Read, name),
+        _ => cx.may_cluster(Operation::ClusterAction),
+    };
+    if !allowed {
+        return Err(ErrorCode::TopicAuthorizationFailed);
+    }
+    let known = image
+        .topic(name)
+        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    if id.is_some_and(|id| id != known.id) {
+        return Err(ErrorCode::InconsistentTopicId);
+    }
+    if cx.version() < ZSTD && cx.broker.compresses_with_zstd(name) {
+        return Err(ErrorCode::UnsupportedCompressionType);
+    }
+    Ok(known)
+}
+
+fn item(cx: &Cx, topic: &TopicImage, target: &Target, how: &How) -> Item {
+    let Some(partition) = topic.partition(target.partition) else {
+        return Item::unreadable(ErrorCode::UnknownTopicOrPartition, target.wanted);
+    };
+    if how.replica >= 0
+        && (how.replica == cx.broker.node_id || !partition.replicas.contains(&how.replica))
+    {
+        // A replica that is not ours to feed; one that names an epoch may be ahead of us, and is told to try again.
+        let error = match target.wanted.leader_epoch {
+            -1 => ErrorCode::NotLeaderOrFollower,
+            older if older < partition.leader_epoch => ErrorCode::FencedLeaderEpoch,
+            _ => ErrorCode::UnknownLeaderEpoch,
+        };
+        return Item::failed(error, target.wanted);
+    }
+    match cx
+        .broker
+        .replicas
+        .partition_by_id(&topic.id, target.partition)
+    {
+        Ok(partition) => Item::new(partition, target.wanted),
+        Err(error) => Item::failed(codes::lookup(&error), target.wanted),
+    }
+}
+
+fn respond(cx: &Cx, verdict: Verdict, targets: Targets, found: Vec<Found>) -> FetchResponse {
+    let mut response = FetchResponse {
+        error: verdict
+            .error
+            .map_or(ErrorCode::None, codes::fetch_session)
+            .code(),
+        session_id: verdict.session_id,
+        ..FetchResponse::default()
+    };
+    if verdict.error.is_some() {
+        return response;
+    }
+    let mut hints = Hints {
+        cx,
+        image: None,
+        nodes: Vec::new(),
+    };
+    let mut last_topic = None;
+    for (at, (target, found)) in targets.partitions.iter().zip(found).enumerate() {
+        if verdict.answer.as_ref().is_some_and(|answer| !answer[at]) {
+            continue;
+        }
+        let topic = &targets.topics[target.topic as usize];
+        let leader = hints.leader(topic, target.partition, found.error);
+        let partition = partition(cx.version(), target.partition, found, leader);
+        if last_topic != Some(target.topic) {
+            response.topics.push(empty_topic(topic));
+            last_topic = Some(target.topic);
+        }
+        if let Some(topic) = response.topics.last_mut() {
+            topic.partitions.push(partition);
+        }
+    }
+    response.node_endpoints = hints.nodes;
+    response
+}
+
+fn empty_topic(topic: &TargetTopic) -> FetchTopic {
+    match &topic.key {
+        TopicKey::Name(name) => FetchTopic {
+            name: name.to_string(),
+            ..FetchTopic::default()
+        },
+        TopicKey::Id(id) => FetchTopic {
+            id: id.0,
+            ..FetchTopic::default()
+        },
+    }
+}
+
+fn partition(
+    version: i16,
+    index: i32,
+    found: Found,
+    current_leader: Option<Leader>,
+) -> FetchPartition {
+    let error = match found.error {
+        ErrorCode::KafkaStorageError if version <= NO_STORAGE_ERROR => {
+            ErrorCode::NotLeaderOrFollower
+        }
+        error => error,
+    };
+    FetchPartition {
+        index,
+        error: error.code(),
+        high_watermark: found.high_watermark,
+        last_stable_offset: found.last_stable_offset,
+        log_start_offset: found.log_start_offset,
+        diverging: found
+            .diverging
+            .map(|(epoch, end_offset)| EpochEnd { epoch, end_offset }),
+        current_leader,
+        aborted: found.lists_aborted.then(Vec::new),
+        preferred_read_replica: -1,
+        records: found.batches,
+    }
+}
+
+/// Tells clients where the leader is that they missed.
+struct Hints<'a> {
+    cx: &'a Cx,
+    image: Option<Arc<Image>>,
+    nodes: Vec<NodeEndpoint>,
+}
+
+impl Hints<'_> {
+    fn leader(&mut self, topic: &TargetTopic, index: i32, error: ErrorCode) -> Option<Leader> {
+        let missed = matches!(
+            error,
+            ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch
+        );
+        if !missed || self.cx.version() < LEADER_HINTS {
+            return None;
+        }
+        let image = self.image.get_or_insert_with(|| self.cx.broker.image());
+        let known = match &topic.key {
+            TopicKey::Name(name) => image.topic(name),
+            TopicKey::Id(id) => image.topic_by_id(id),
+        };
+        let partition = known.and_then(|topic| topic.partition(index))?;
+        let leader = Leader {
+            id: partition.leader,
+            epoch: partition.leader_epoch,
+        };
+        if !self.nodes.iter().any(|node| node.node_id == leader.id)
+            && let Some(node) = nodes::live_one(self.cx, image, leader.id)
+        {
+            let (host, port, rack) = (node.host, node.port, node.rack);
+            self.nodes.push(NodeEndpoint {
+                node_id: node.id,
+                host,
+                port,
+                rack,
+            });
+        }
+        Some(leader)
+    }
+}
+
+/// Answers with the error; clients up to version 12 are told for every partition as well.
+pub fn refuse(request: &FetchRequest, version: i16, error: ErrorCode) -> FetchResponse {
+    let mut response = FetchResponse {
+        error: error.code(),
+        session_id: request.session_id,
+        ..FetchResponse::default()
+    };
+    if version < TOPIC_IDS {
+        response.topics = request
+            .topics
+            .iter()
+            .map(|topic| FetchTopic {
+                name: topic.topic.to_string(),
+                id: *topic.topic_id.as_bytes(),
+                partitions: topic
+                    .partitions
+                    .iter()
+                    .map(|p| FetchPartition::empty(p.partition, error.code()))
+                    .collect(),
+            })
+            .collect();
+    }
+    response
+}

@@ -1,0 +1,177 @@
+//! Reading many partitions for one fetch: within the byte limits, and waiting while there is too little
+//! (`ReplicaManager.fetchMessages`, `DelayedFetch`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use millrace_metadata::error::ErrorCode;
+use millrace_replica::{FetchData, FetchSpec, Isolation, Partition, Waiter};
+use tokio::time::Instant;
+
+use crate::api::codes;
+use crate::sessions::Wanted;
+
+/// Bounds of one fetch.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Most bytes of records in the answer; the first batch comes even if it is larger.
+    pub max_bytes: usize,
+    /// Fewer bytes than this are worth waiting for more.
+    pub min_bytes: usize,
+    /// Longest wait.
+    pub max_wait: Duration,
+    /// What the reader may see.
+    pub isolation: Isolation,
+}
+
+/// A partition to read, or why it cannot be.
+#[derive(Debug)]
+pub struct Item {
+    partition: Result<Arc<Partition>, ErrorCode>,
+    wanted: Wanted,
+    /// Whether the partition was looked for at all; only then Kafka leaves the list of aborted transactions out.
+    looked_up: bool,
+}
+
+impl Item {
+    /// A partition that is here.
+    pub fn new(partition: Arc<Partition>, wanted: Wanted) -> Self {
+        Self {
+            partition: Ok(partition),
+            wanted,
+            looked_up: true,
+        }
+    }
+
+    /// A partition that the client may not read, or that does not exist.
+    pub fn unreadable(error: ErrorCode, wanted: Wanted) -> Self {
+        Self {
+            partition: Err(error),
+            wanted,
+            looked_up: false,
+        }
+    }
+
+    /// A partition that exists, and cannot be read here.
+    pub fn failed(error: ErrorCode, wanted: Wanted) -> Self {
+        Self {
+            partition: Err(error),
+            wanted,
+            looked_up: true,
+        }
+    }
+}
+
+/// What was found in one partition.
+#[derive(Debug)]
+pub struct Found {
+    /// `None` (the code) if it was read.
+    pub error: ErrorCode,
+    /// −1 with an error.
+    pub high_watermark: i64,
+    /// −1 with an error.
+    pub last_stable_offset: i64,
+    /// −1 with an error.
+    pub log_start_offset: i64,
+    /// Epoch and end offset where the client's log leaves this one.
+    pub diverging: Option<(i32, i64)>,
+    /// Whether the answer has a list of aborted transactions. There are no transactions, so it is empty.
+    pub lists_aborted: bool,
+    /// Whole batches.
+    pub batches: Vec<Bytes>,
+    bytes: usize,
+    seen: u64,
+}
+
+impl Found {
+    fn failed(error: ErrorCode, lists_aborted: bool) -> Self {
+        Self {
+            error,
+            high_watermark: -1,
+            last_stable_offset: -1,
+            log_start_offset: -1,
+            diverging: None,
+            lists_aborted,
+            batches: Vec::new(),
+            bytes: 0,
+            seen: 0,
+        }
+    }
+
+    fn data(data: FetchData, isolation: Isolation) -> Self {
+        Self {
+            error: ErrorCode::None,
+            high_watermark: data.high_watermark,
+            last_stable_offset: data.last_stable_offset,
+            log_start_offset: data.log_start_offset,
+            diverging: data.diverging.map(|end| (end.epoch, end.end)),
+            lists_aborted: isolation == Isolation::ReadCommitted,
+            batches: data.batches,
+            bytes: data.bytes,
+            seen: data.seen,
+        }
+    }
+
+    /// Whether the client must hear of it without delay.
+    fn is_urgent(&self) -> bool {
+        self.error != ErrorCode::None || self.diverging.is_some()
+    }
+}
+
+/// Reads all partitions in order. While they have too little together, waits once, until there is enough, something
+/// happens to one of them, or time is up; then reads once more.
+pub async fn read(items: &[Item], limits: Limits) -> Vec<Found> {
+    let deadline = Instant::now() + limits.max_wait;
+    let found = read_once(items, limits).await;
+    let bytes: usize = found.iter().map(|found| found.bytes).sum();
+    let enough =
+        bytes >= limits.min_bytes || items.is_empty() || found.iter().any(Found::is_urgent);
+    if enough || limits.max_wait.is_zero() {
+        return found;
+    }
+    let waiter = Waiter::new(limits.min_bytes - bytes);
+    for (item, found) in items.iter().zip(&found) {
+        if let Ok(partition) = &item.partition {
+            partition.watch(&waiter, found.seen);
+        }
+    }
+    drop(found);
+    let _ = tokio::time::timeout_at(deadline, waiter.woken()).await;
+    drop(waiter);
+    read_once(items, limits).await
+}
+
+async fn read_once(items: &[Item], limits: Limits) -> Vec<Found> {
+    let mut left = limits.max_bytes;
+    let mut at_least_one = true;
+    let mut all = Vec::with_capacity(items.len());
+    for item in items {
+        let found = read_one(item, limits.isolation, left, at_least_one).await;
+        left = left.saturating_sub(found.bytes);
+        at_least_one &= found.bytes == 0;
+        all.push(found);
+    }
+    all
+}
+
+async fn read_one(item: &Item, isolation: Isolation, left: usize, at_least_one: bool) -> Found {
+    let partition = match &item.partition {
+        Ok(partition) => partition,
+        Err(error) => return Found::failed(*error, !item.looked_up),
+    };
+    let spec = FetchSpec {
+        offset: item.wanted.offset,
+        max_bytes: usize::try_from(item.wanted.max_bytes)
+            .unwrap_or(0)
+            .min(left),
+        at_least_one,
+        isolation,
+        current_leader_epoch: item.wanted.leader_epoch,
+        last_fetched_epoch: item.wanted.last_fetched_epoch,
+    };
+    match partition.read(spec).await {
+        Ok(data) => Found::data(data, isolation),
+        Err(error) => Found::failed(codes::read(&error), false),
+    }
+}
