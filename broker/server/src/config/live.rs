@@ -120,6 +120,14 @@ impl LiveConfig {
         self.dynamics.load().cluster.get(key).cloned()
     }
 
+    /// The effective value of a broker setting that is a number.
+    pub fn broker_number(&self, key: &str) -> Option<i64> {
+        let own = || self.settings.own(key).map(|set| set.value.clone());
+        let fixed = || broker::find(key)?.default.map(str::to_owned);
+        let value = dynamic_value(&self.dynamics.load(), key).or_else(own).or_else(fixed)?;
+        value.trim().parse().ok()
+    }
+
     /// All values set dynamically for all brokers.
     pub fn cluster_values(&self) -> BTreeMap<String, String> {
         (*self.dynamics.load().cluster).clone()

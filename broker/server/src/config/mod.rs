@@ -1,14 +1,16 @@
 //! The broker's configuration: where it comes from, what it means, how it changes while the broker runs.
 
 mod build;
+pub mod change;
 mod environment;
 mod error;
 pub mod listeners;
 mod live;
 mod print;
-mod properties;
+pub(crate) mod properties;
 mod settings;
 mod typed;
+pub mod view;
 
 pub use error::ConfigError;
 pub use live::LiveConfig;
