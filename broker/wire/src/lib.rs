@@ -7,10 +7,12 @@ pub mod client;
 pub mod codec;
 pub mod fetch;
 pub mod frame;
+pub mod guard;
 pub mod header;
 pub mod message;
 pub mod produce;
 pub mod read;
+mod schema;
 pub mod write;
 
 pub use client::{Client, ClientError};

@@ -5,6 +5,7 @@ use bytes::BytesMut;
 
 use crate::codec::{CodecError, decode_request, encode_response};
 use crate::frame::Frame;
+use crate::guard;
 use crate::kp::protocol::{Encodable, Message, Request};
 
 /// A request that can be decoded from the body of a frame.
@@ -31,6 +32,8 @@ impl<R: Request + Send + 'static> WireRequest for R {
     const KEY: i16 = R::KEY;
 
     fn decode_body(body: BytesMut, version: i16) -> Result<(Self, usize), CodecError> {
+        guard::check(R::KEY, version, &body)
+            .map_err(|error| CodecError::Malformed(error.to_string()))?;
         decode_request(body.freeze(), version)
     }
 }

@@ -26,6 +26,12 @@ pub enum WireError {
     /// A known tagged field whose content does not fill its announced size.
     #[error("a tagged field does not match its size")]
     TaggedFieldSize,
+    /// More elements than a request may have.
+    #[error("too many elements")]
+    TooManyElements,
+    /// An API whose requests cannot be walked over.
+    #[error("no schema for API {0}")]
+    NoSchema(i16),
 }
 
 /// Reads primitives from the front of a slice and remembers how far it came.
