@@ -205,6 +205,19 @@ mod tests {
         assert!(row(i16::MAX).is_none());
     }
 
+    /// An API whose requests cannot be walked over would refuse them all.
+    #[test]
+    fn every_request_can_be_checked_before_it_is_decoded() {
+        for r in ROWS {
+            let own_decoder = r.key == ApiKey::Produce as i16;
+            assert!(
+                own_decoder || millrace_wire::guard::knows(r.key),
+                "{}",
+                r.name
+            );
+        }
+    }
+
     /// The crate's own `valid_versions` is too wide for three APIs, so that the
     /// request and the answer are looked at one by one.
     #[test]
