@@ -205,8 +205,23 @@ impl LogManager {
         }
     }
 
-    pub(crate) fn replace_slot(&self, key: PartitionKey, dir: &Arc<LogDir>, plog: PlogId, generation: u64) -> Option<Slot> {
-        self.slots.lock().insert(key, Slot { dir: dir.clone(), plog, generation })
+    /// Runs `write` and puts `to` in the place of `from`, if that is still the partition's place.
+    pub(crate) fn replace_slot(
+        &self,
+        key: PartitionKey,
+        from: &Slot,
+        to: Slot,
+        write: impl FnOnce() -> Result<(), StoreError>,
+    ) -> Result<bool, StoreError> {
+        let mut slots = self.slots.lock();
+        match slots.get_mut(&key) {
+            Some(slot) if Arc::ptr_eq(&slot.dir, &from.dir) && slot.plog == from.plog => {
+                write()?;
+                *slot = to;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
     }
 
     /// Gives back what space it is time for, in every online directory; may wait for the disk.
@@ -232,6 +247,10 @@ impl LogManager {
 }
 
 impl Slot {
+    pub(crate) fn new(dir: Arc<LogDir>, plog: PlogId, generation: u64) -> Slot {
+        Slot { dir, plog, generation }
+    }
+
     pub(crate) fn generation(&self) -> u64 {
         self.generation
     }

@@ -184,7 +184,17 @@ impl PartitionLog {
 
     /// Reads from wherever the batches are; may wait for the disk.
     pub fn read(&self, spec: ReadSpec) -> Result<ReadChunk, LogError> {
-        let place = self.place.load();
+        let place = self.place.load_full();
+        let read = Self::read_at(&place, spec);
+        // The log may have moved to another directory meanwhile.
+        let now = self.place.load_full();
+        if matches!(read, Err(LogError::Storage(StoreError::Closed))) && !Arc::ptr_eq(&place, &now) {
+            return Self::read_at(&now, spec);
+        }
+        read
+    }
+
+    fn read_at(place: &Place, spec: ReadSpec) -> Result<ReadChunk, LogError> {
         Self::check_range(place.plog.bounds(), spec.from)?;
         Ok(place.plog.read(spec)?)
     }
@@ -286,14 +296,16 @@ impl PartitionLog {
     }
 
     /// Runs `change` while no append can happen; it may put the log into another place that holds the same batches.
-    pub(crate) fn relocate<E>(&self, change: impl FnOnce(&Place, &LogState) -> Result<Place, E>) -> Result<(), E>
-    where
-        E: From<StoreError>,
-    {
+    /// `change` is told the end of the log.
+    pub(crate) fn relocate(
+        &self,
+        change: impl FnOnce(&Place, &LogState, i64) -> Result<Place, StoreError>,
+    ) -> Result<(), StoreError> {
         let mut inner = self.inner.lock();
         let place = self.place.load_full();
+        let end = inner.end;
         let state = self.state(&mut inner)?;
-        let next = change(&place, state)?;
+        let next = change(&place, state, end)?;
         self.place.store(Arc::new(next));
         Ok(())
     }

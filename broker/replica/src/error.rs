@@ -61,9 +61,6 @@ pub enum ReadError {
     /// OFFSET_OUT_OF_RANGE
     #[error("offset {offset} is outside of [{log_start}, {end}]")]
     OutOfRange { offset: i64, log_start: i64, end: i64 },
-    /// A negative timestamp without a meaning (UNSUPPORTED_VERSION).
-    #[error("timestamp {0} has no meaning")]
-    UnknownTimestamp(i64),
     /// The leader is new and does not know yet what is committed (OFFSET_NOT_AVAILABLE).
     #[error("the high watermark is not known yet")]
     OffsetNotAvailable,
@@ -81,6 +78,23 @@ impl From<millrace_log::LogError> for ReadError {
             millrace_log::LogError::Storage(error) => ReadError::Storage(error),
         }
     }
+}
+
+/// Why a partition does not move to another directory.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum MoveError {
+    /// LOG_DIR_NOT_FOUND
+    #[error("no such log directory")]
+    NoSuchDir,
+    /// UNKNOWN_TOPIC_OR_PARTITION
+    #[error("unknown topic or partition")]
+    Unknown,
+    /// The partition has no replica on this broker (REPLICA_NOT_AVAILABLE).
+    #[error("this broker holds no replica of the partition")]
+    NotHere,
+    /// KAFKA_STORAGE_ERROR
+    #[error(transparent)]
+    Storage(#[from] StoreError),
 }
 
 /// Why records were not deleted.

@@ -10,7 +10,8 @@ use millrace_store::StoreError;
 use parking_lot::{Mutex, RwLock};
 
 use crate::error::PartitionError;
-use crate::partition::{Partition, PartitionState};
+use crate::dirs::Moves;
+use crate::partition::{OpenLog, Partition, PartitionState};
 use crate::progress::{Progress, Reporter};
 
 /// How a [`ReplicaManager`] starts.
@@ -27,6 +28,7 @@ pub struct ReplicaManager {
     table: RwLock<Table>,
     /// The image that was applied last; its lock keeps calls of `apply` apart.
     applied: Mutex<Option<Arc<Image>>>,
+    moves: Moves,
 }
 
 #[derive(Default)]
@@ -60,6 +62,7 @@ impl ReplicaManager {
             logs: LogManager::open(options.dirs),
             table: RwLock::default(),
             applied: Mutex::new(None),
+            moves: Moves::default(),
         }
     }
 
@@ -69,6 +72,10 @@ impl ReplicaManager {
 
     pub fn node_id(&self) -> NodeId {
         self.node_id
+    }
+
+    pub(crate) fn moves(&self) -> &Moves {
+        &self.moves
     }
 
     pub(crate) fn logs(&self) -> &LogManager {
@@ -203,9 +210,10 @@ impl ReplicaManager {
     fn open(&self, topic: &TopicImage, index: i32, slot: &Slot, config: Arc<TopicConfig>) -> Result<Arc<Partition>, StoreError> {
         let progress = Arc::new(Progress::default());
         let reporter = Reporter::new(progress.clone(), slot.dir.clone(), true);
-        let log = Arc::new(self.logs.open_log(slot, config, reporter)?);
+        let log = Arc::new(self.logs.open_log(slot, config, reporter.clone())?);
         progress.durable(log.bounds().durable_end);
-        Ok(Arc::new(Partition::new(topic.name.clone(), topic.id, index, (log, progress))))
+        let open = OpenLog { log, progress, reporter };
+        Ok(Arc::new(Partition::new(topic.name.clone(), topic.id, index, open)))
     }
 
     fn follow(&self, topic: &TopicImage) {

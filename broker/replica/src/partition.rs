@@ -10,10 +10,10 @@ use bytes::BytesMut;
 use millrace_log::{Appended, LeaderAppend, LogDir, Origin, PartitionLog, Producer};
 use millrace_metadata::{DirId, NodeId, PartitionImage, TopicId};
 use millrace_store::StoreError;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
-use crate::error::{AppendError, CommitError, DeleteRecordsError, ReadError};
-use crate::progress::{Level, Progress};
+use crate::error::{AppendError, CommitError, ReadError};
+use crate::progress::{Level, Progress, Reporter};
 use crate::waiter::Waiter;
 
 /// Circumstances of an append.
@@ -62,17 +62,52 @@ pub struct Partition {
     /// End of the log when the current leader epoch began here.
     epoch_start: AtomicI64,
     state: RwLock<PartitionState>,
+    reporter: Mutex<Arc<Reporter>>,
+}
+
+/// What is known of an idempotent producer (DescribeProducers).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProducerInfo {
+    pub id: i64,
+    pub epoch: i16,
+    pub last_sequence: i32,
+    /// ms since 1970.
+    pub last_timestamp: i64,
+    pub coordinator_epoch: i32,
+    /// First offset of its open transaction, −1 if there is none.
+    pub txn_start_offset: i64,
+}
+
+impl ProducerInfo {
+    pub(crate) fn new(id: i64, producer: &Producer) -> ProducerInfo {
+        ProducerInfo {
+            id,
+            epoch: producer.epoch,
+            last_sequence: producer.last_sequence(),
+            last_timestamp: producer.last_timestamp,
+            coordinator_epoch: producer.coordinator_epoch,
+            txn_start_offset: producer.txn_first_offset,
+        }
+    }
+}
+
+/// A log with those who watch it.
+pub(crate) struct OpenLog {
+    pub log: Arc<PartitionLog>,
+    pub progress: Arc<Progress>,
+    pub reporter: Arc<Reporter>,
 }
 
 impl Partition {
-    pub(crate) fn new(topic: Arc<str>, topic_id: TopicId, index: i32, parts: (Arc<PartitionLog>, Arc<Progress>)) -> Partition {
+    pub(crate) fn new(topic: Arc<str>, topic_id: TopicId, index: i32, open: OpenLog) -> Partition {
         let none = PartitionState { leader: -1, leader_epoch: -1, partition_epoch: -1, in_sync: 0, replicas: 0 };
         Partition {
             topic,
             topic_id,
             index,
-            log: parts.0,
-            progress: parts.1,
+            log: open.log,
+            progress: open.progress,
+            reporter: Mutex::new(open.reporter),
             leading: AtomicBool::new(false),
             leader_epoch: AtomicI32::new(-1),
             epoch_start: AtomicI64::new(0),
@@ -272,26 +307,11 @@ impl Partition {
         u64::try_from(share).unwrap_or(u64::MAX).clamp(1, bounds.bytes.max(1))
     }
 
-    /// Moves the log start up to `offset`, −1 for the high watermark. Returns the new log start.
-    pub fn delete_records(&self, offset: i64) -> Result<i64, DeleteRecordsError> {
-        if !self.is_leader() {
-            return Err(DeleteRecordsError::NotLeader);
-        }
-        if !self.log.config().cleanup_policy.delete {
-            return Err(DeleteRecordsError::NotDeletable);
-        }
-        let high_watermark = self.high_watermark();
-        let to = if offset == -1 { high_watermark } else { offset };
-        if to < 0 || to > high_watermark {
-            return Err(DeleteRecordsError::OutOfRange { offset, high_watermark });
-        }
-        self.log.set_log_start(to)?;
-        Ok(self.log_start_offset())
-    }
-
-    /// Producers whose state is kept, sorted by id; may wait for the disk once.
-    pub fn producers(&self) -> Result<Vec<(i64, Producer)>, ReadError> {
-        Ok(self.log.producers()?)
+    /// From now on `reporter` tells of the log's progress, and no other one.
+    pub(crate) fn report_by(&self, reporter: Arc<Reporter>) {
+        let before = std::mem::replace(&mut *self.reporter.lock(), reporter.clone());
+        before.mute();
+        reporter.activate();
     }
 }
 

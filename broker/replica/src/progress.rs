@@ -67,12 +67,6 @@ impl Wakes {
 }
 
 impl Progress {
-    pub(crate) fn new(durable: i64) -> Progress {
-        let progress = Progress::default();
-        progress.durable.store(durable, Ordering::Release);
-        progress
-    }
-
     pub(crate) fn high_watermark(&self) -> i64 {
         self.high_watermark.load(Ordering::Acquire)
     }
@@ -150,16 +144,6 @@ impl Progress {
         self.advance(&mut state, &mut wakes);
         drop(state);
         wakes.run();
-    }
-
-    /// The log was cut back to `end`.
-    pub(crate) fn truncated(&self, end: i64) {
-        let state = self.state.lock();
-        self.durable.fetch_min(end, Ordering::AcqRel);
-        if self.high_watermark.fetch_min(end, Ordering::AcqRel) > end {
-            tracing::warn!(end, "the log was cut below its high watermark");
-        }
-        drop(state);
     }
 
     /// Moves the high watermark as far as it may go: to the smallest end of all replicas in sync, which on a single
@@ -259,6 +243,19 @@ impl Reporter {
     pub(crate) fn new(progress: Arc<Progress>, dir: Arc<LogDir>, reporting: bool) -> Arc<Reporter> {
         let reporting = AtomicBool::new(reporting);
         Arc::new(Reporter { progress, dir, reporting, durable: AtomicI64::new(0) })
+    }
+
+    pub(crate) fn mute(&self) {
+        self.reporting.store(false, Ordering::Release);
+    }
+
+    /// Passes on what it knows and will know.
+    pub(crate) fn activate(&self) {
+        self.reporting.store(true, Ordering::Release);
+        self.progress.durable(self.durable.load(Ordering::Acquire));
+        if let Some(error) = self.dir.failure() {
+            self.progress.fail(&error);
+        }
     }
 }
 

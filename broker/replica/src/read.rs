@@ -4,8 +4,8 @@ use bytes::Bytes;
 use millrace_log::{EpochEnd, TimestampOffset};
 use millrace_store::{ReadChunk, ReadSpec, TailRead};
 
-use crate::error::ReadError;
-use crate::partition::Partition;
+use crate::error::{DeleteRecordsError, ReadError};
+use crate::partition::{Partition, ProducerInfo};
 
 /// Which records a reader may see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,34 +48,42 @@ pub struct FetchData {
     pub seen: u64,
 }
 
+/// What a ListOffsets asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OffsetSpec {
+    /// −1: the end of what the reader may see.
+    Latest,
+    /// −2: the log start.
+    Earliest,
+    /// −3: the record with the largest timestamp.
+    MaxTimestamp,
+    /// −4: the log start, as nothing is tiered.
+    EarliestLocal,
+    /// −5: nothing is tiered.
+    LatestTiered,
+    /// The first record with this timestamp (ms since 1970) or a later one.
+    Timestamp(i64),
+}
+
 /// One partition of a ListOffsets.
 #[derive(Debug, Clone, Copy)]
-pub struct ListSpec {
-    /// ms since 1970, or one of the negative meanings below.
-    pub timestamp: i64,
+pub struct OffsetQuery {
+    pub spec: OffsetSpec,
     pub isolation: Isolation,
     /// −1: not checked.
     pub current_leader_epoch: i32,
+    /// Answer even if another broker leads (replica id −2).
+    pub any_replica: bool,
 }
-
-pub const LATEST: i64 = -1;
-pub const EARLIEST: i64 = -2;
-pub const MAX_TIMESTAMP: i64 = -3;
-pub const EARLIEST_LOCAL: i64 = -4;
-pub const LATEST_TIERED: i64 = -5;
 
 /// An offset that was looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListedOffset {
     /// −1 unless it was looked up by time.
     pub timestamp: i64,
-    /// −1: there is none.
     pub offset: i64,
+    /// Leader epoch of the offset, −1 if unknown.
     pub leader_epoch: i32,
-}
-
-impl ListedOffset {
-    pub const NONE: ListedOffset = ListedOffset { timestamp: -1, offset: -1, leader_epoch: -1 };
 }
 
 /// Runs something that may wait for the disk where it holds nobody up.
@@ -162,38 +170,74 @@ impl Partition {
         .await
     }
 
-    /// Looks an offset up by time or meaning (`Partition.fetchOffsetForTimestamp`).
-    pub async fn list_offset(&self, spec: ListSpec) -> Result<ListedOffset, ReadError> {
-        self.check_leader(spec.current_leader_epoch)?;
-        let limit = match spec.isolation {
+    /// Looks an offset up by time or meaning (`Partition.fetchOffsetForTimestamp`); `None` if there is none.
+    pub async fn list_offset(&self, query: OffsetQuery) -> Result<Option<ListedOffset>, ReadError> {
+        match self.check_leader(query.current_leader_epoch) {
+            Err(ReadError::NotLeader) if query.any_replica => {}
+            result => result?,
+        }
+        let limit = match query.isolation {
             Isolation::ReadUncommitted => self.high_watermark(),
             Isolation::ReadCommitted => self.last_stable_offset(),
             Isolation::LogEnd => self.log_end_offset(),
         };
-        let behind = spec.isolation != Isolation::LogEnd && self.epoch_start() > self.high_watermark();
+        let behind = query.isolation != Isolation::LogEnd && self.epoch_start() > self.high_watermark();
         let log = self.log().clone();
-        let found = match spec.timestamp {
-            LATEST if behind => return Err(ReadError::OffsetNotAvailable),
-            LATEST => return Ok(ListedOffset { timestamp: -1, offset: limit, leader_epoch: self.leader_epoch() }),
-            LATEST_TIERED => return Ok(ListedOffset::NONE),
-            EARLIEST | EARLIEST_LOCAL => {
+        let found = match query.spec {
+            OffsetSpec::Latest if behind => return Err(ReadError::OffsetNotAvailable),
+            OffsetSpec::Latest => {
+                let leader_epoch = self.leader_epoch();
+                return Ok(Some(ListedOffset { timestamp: -1, offset: limit, leader_epoch }));
+            }
+            OffsetSpec::LatestTiered => return Ok(None),
+            OffsetSpec::Earliest | OffsetSpec::EarliestLocal => {
                 return off_thread(move || {
                     let offset = log.log_start();
-                    Ok(ListedOffset { timestamp: -1, offset, leader_epoch: log.epoch_of(offset)? })
+                    Ok(Some(ListedOffset { timestamp: -1, offset, leader_epoch: log.epoch_of(offset)? }))
                 })
                 .await;
             }
-            MAX_TIMESTAMP => off_thread(move || Ok(log.max_timestamp()?)).await?,
-            target @ 0.. => off_thread(move || Ok(log.offset_for_timestamp(target)?)).await?,
-            other => return Err(ReadError::UnknownTimestamp(other)),
+            OffsetSpec::MaxTimestamp => off_thread(move || Ok(log.max_timestamp()?)).await?,
+            OffsetSpec::Timestamp(target) => off_thread(move || Ok(log.offset_for_timestamp(target)?)).await?,
         };
         match found {
             Some(TimestampOffset { timestamp, offset, leader_epoch }) if offset < limit => {
-                Ok(ListedOffset { timestamp, offset, leader_epoch })
+                Ok(Some(ListedOffset { timestamp, offset, leader_epoch }))
             }
             _ if behind => Err(ReadError::OffsetNotAvailable),
-            _ => Ok(ListedOffset::NONE),
+            _ => Ok(None),
         }
+    }
+
+    /// Producers whose state is kept, sorted by id.
+    pub async fn producers(&self) -> Result<Vec<ProducerInfo>, ReadError> {
+        let log = self.log().clone();
+        let producers = off_thread(move || Ok(log.producers()?)).await?;
+        Ok(producers.into_iter().map(|(id, producer)| ProducerInfo::new(id, &producer)).collect())
+    }
+
+    /// Moves the log start up to `offset`, −1 for the high watermark. Returns the new log start.
+    pub async fn delete_records(&self, offset: i64) -> Result<i64, DeleteRecordsError> {
+        if !self.is_leader() {
+            return Err(DeleteRecordsError::NotLeader);
+        }
+        let log = self.log().clone();
+        if !log.config().cleanup_policy.delete {
+            return Err(DeleteRecordsError::NotDeletable);
+        }
+        let high_watermark = self.high_watermark();
+        let to = if offset == -1 { high_watermark } else { offset };
+        if to < 0 || to > high_watermark {
+            return Err(DeleteRecordsError::OutOfRange { offset, high_watermark });
+        }
+        let moved = off_thread(move || {
+            log.set_log_start(to)?;
+            Ok(log.log_start())
+        });
+        moved.await.map_err(|error| match error {
+            ReadError::Storage(error) => DeleteRecordsError::Storage(error),
+            _ => DeleteRecordsError::NotLeader,
+        })
     }
 }
 

@@ -1,0 +1,144 @@
+//! What happens now and then: retention, expiry of producers, giving space back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use millrace_log::rows;
+use millrace_store::{KvBatch, StoreError};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use crate::manager::ReplicaManager;
+
+/// Producer rows that are looked at before the sweep lets others have the store.
+const SWEEP_CHUNK: usize = 10_000;
+
+/// Kafka's settings for the background work, in ms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaintenanceOptions {
+    /// `log.initial.task.delay.ms`
+    pub initial_delay_ms: u64,
+    /// `log.retention.check.interval.ms`
+    pub retention_check_interval_ms: u64,
+    /// `producer.id.expiration.check.interval.ms`
+    pub producer_expiry_check_interval_ms: u64,
+    /// `producer.id.expiration.ms`
+    pub producer_expiration_ms: i64,
+}
+
+impl Default for MaintenanceOptions {
+    /// Kafka's defaults.
+    fn default() -> MaintenanceOptions {
+        MaintenanceOptions {
+            initial_delay_ms: 30_000,
+            retention_check_interval_ms: 300_000,
+            producer_expiry_check_interval_ms: 600_000,
+            producer_expiration_ms: 86_400_000,
+        }
+    }
+}
+
+impl ReplicaManager {
+    /// Deletes what retention no longer keeps, and gives space back. Waits for the disk. Returns how many logs were
+    /// shortened.
+    pub fn apply_retention(&self, now_ms: i64) -> usize {
+        let mut shortened = 0;
+        for partition in self.partitions().iter().filter(|p| p.is_leader() && p.failure().is_none()) {
+            match partition.log().retain(partition.high_watermark(), now_ms) {
+                Ok(Some(log_start)) => {
+                    shortened += 1;
+                    let (topic, index) = (partition.topic(), partition.index());
+                    tracing::info!(%topic, partition = index, log_start, "retention moved the log start");
+                }
+                Ok(None) => {}
+                Err(StoreError::Closed) => {}
+                Err(error) => {
+                    tracing::warn!(topic = %partition.topic(), partition = partition.index(), %error, "retention failed");
+                }
+            }
+        }
+        self.logs().reclaim();
+        shortened
+    }
+
+    /// Forgets producers that have been silent for `expiration_ms`: in memory, and in the rows of all directories.
+    /// Waits for the disk. Returns how many rows were removed.
+    pub fn expire_producers(&self, now_ms: i64, expiration_ms: i64) -> usize {
+        for partition in self.partitions() {
+            if let Err(error) = partition.log().expire_producers(now_ms, expiration_ms) {
+                tracing::warn!(topic = %partition.topic(), partition = partition.index(), %error, "producers could not be expired");
+            }
+        }
+        let mut removed = 0;
+        for dir in self.dirs().iter().filter(|d| !d.is_offline()) {
+            match dir.rows().and_then(|rows| sweep(&*rows, now_ms, expiration_ms)) {
+                Ok(n) => removed += n,
+                Err(error) => tracing::warn!(dir = %dir.path().display(), %error, "producers could not be expired"),
+            }
+        }
+        removed
+    }
+
+    /// Runs the background work until the future is dropped. `now_ms` is the time of day; `options` are asked for
+    /// before each round, so that changed settings count.
+    pub async fn maintain(
+        self: Arc<Self>,
+        now_ms: impl Fn() -> i64,
+        options: impl Fn() -> MaintenanceOptions,
+    ) {
+        let first = options();
+        let start = Instant::now() + Duration::from_millis(first.initial_delay_ms);
+        let ticks = |ms: u64| {
+            let mut ticks = interval_at(start, Duration::from_millis(ms.max(1)));
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            ticks
+        };
+        let mut every = (first.retention_check_interval_ms, first.producer_expiry_check_interval_ms);
+        let mut retention = ticks(every.0);
+        let mut expiry = ticks(every.1);
+        loop {
+            let manager = self.clone();
+            let now = tokio::select! {
+                _ = retention.tick() => {
+                    let now = now_ms();
+                    off_thread(move || manager.apply_retention(now)).await
+                }
+                _ = expiry.tick() => {
+                    let (now, expiration_ms) = (now_ms(), options().producer_expiration_ms);
+                    off_thread(move || manager.expire_producers(now, expiration_ms)).await
+                }
+            };
+            let _: Option<usize> = now;
+            let next = options();
+            let next = (next.retention_check_interval_ms, next.producer_expiry_check_interval_ms);
+            if next != every {
+                every = next;
+                retention = interval_at(Instant::now() + Duration::from_millis(next.0.max(1)), Duration::from_millis(next.0.max(1)));
+                expiry = interval_at(Instant::now() + Duration::from_millis(next.1.max(1)), Duration::from_millis(next.1.max(1)));
+            }
+        }
+    }
+}
+
+/// `None` when the runtime is shutting down, or after a panic, which has been reported.
+async fn off_thread(work: impl FnOnce() -> usize + Send + 'static) -> Option<usize> {
+    tokio::task::spawn_blocking(work).await.ok()
+}
+
+/// Removes expired producers from the rows of logs that are not loaded as well.
+fn sweep(kv: &dyn millrace_store::Kv, now_ms: i64, expiration_ms: i64) -> Result<usize, StoreError> {
+    let mut at = Some((0, 0));
+    let mut removed = 0;
+    while let Some(from) = at {
+        let mut batch = KvBatch::default();
+        at = rows::sweep_producers(kv, from, SWEEP_CHUNK, &mut |plog, id, producer| {
+            if producer.is_expired(now_ms, expiration_ms) {
+                rows::delete_producer(&mut batch, plog, id);
+                removed += 1;
+            }
+        })?;
+        if !batch.is_empty() {
+            kv.write(batch, false)?;
+        }
+    }
+    Ok(removed)
+}
