@@ -4,9 +4,13 @@
 use std::future::{Future, ready};
 
 use millrace_metadata::error::ErrorCode;
+use millrace_metadata::{Image, features};
 use millrace_wire::encode_response;
-use millrace_wire::kp::messages::api_versions_response::ApiVersion;
+use millrace_wire::kp::messages::api_versions_response::{
+    ApiVersion, FinalizedFeatureKey, SupportedFeatureKey,
+};
 use millrace_wire::kp::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse};
+use millrace_wire::kp::protocol::StrBytes;
 
 use super::table::{self, Row};
 use super::{Answer, Cx};
@@ -17,6 +21,10 @@ pub const KEY: i16 = ApiKey::ApiVersions as i16;
 
 /// First version in which a client names its software.
 const FIRST_WITH_SOFTWARE: i16 = 3;
+
+/// First version whose readers understand a feature that may be off: older ones
+/// fail on a lowest level of 0 (KAFKA-17492).
+const FIRST_WITH_LEVEL_ZERO: i16 = 4;
 
 /// Longest software name and version kept, in bytes.
 const MAX_SOFTWARE_NAME: usize = 255;
@@ -61,7 +69,40 @@ fn answer(cx: &Cx, request: &ApiVersionsRequest) -> ApiVersionsResponse {
             version: version.to_owned(),
         });
     }
-    ApiVersionsResponse::default().with_api_keys(table::ROWS.iter().map(version_range).collect())
+    let image = cx.broker.image();
+    ApiVersionsResponse::default()
+        .with_api_keys(table::ROWS.iter().map(version_range).collect())
+        .with_supported_features(supported_features(cx.version()))
+        .with_finalized_features_epoch(i64::try_from(image.features_index).unwrap_or(i64::MAX))
+        .with_finalized_features(finalized_features(&image))
+}
+
+fn supported_features(version: i16) -> Vec<SupportedFeatureKey> {
+    features::TABLE
+        .iter()
+        .filter(|feature| feature.min > 0 || version >= FIRST_WITH_LEVEL_ZERO)
+        .map(|feature| {
+            SupportedFeatureKey::default()
+                .with_name(StrBytes::from_static_str(feature.name))
+                .with_min_version(feature.min)
+                .with_max_version(feature.max)
+        })
+        .collect()
+}
+
+/// Features that are on, with the level at which the cluster runs.
+fn finalized_features(image: &Image) -> Vec<FinalizedFeatureKey> {
+    image
+        .features
+        .iter()
+        .filter(|&(_, &level)| level > 0)
+        .map(|(name, &level)| {
+            FinalizedFeatureKey::default()
+                .with_name(StrBytes::from_string(name.clone()))
+                .with_min_version_level(level)
+                .with_max_version_level(level)
+        })
+        .collect()
 }
 
 fn version_range(row: &Row) -> ApiVersion {

@@ -29,7 +29,11 @@ impl Service for Broker {
     }
 
     fn dispatch(self: &Arc<Self>, conn: &Arc<Conn>, frame: BytesMut) -> Dispatched {
-        dispatch(self, conn, frame)
+        let dispatched = dispatch(self, conn, frame);
+        if matches!(dispatched, Dispatched::Done(Outcome::Close(_))) {
+            self.metrics.count_malformed();
+        }
+        dispatched
     }
 }
 
@@ -54,6 +58,7 @@ pub fn dispatch(broker: &Arc<Broker>, conn: &Arc<Conn>, mut frame: BytesMut) -> 
     if row.access == Access::Authenticated && !conn.is_authenticated() {
         return close(format!("{} before authentication", row.name));
     }
+    broker.metrics.count_request(header.api_key);
     // The header is cut off, so that the body's owner can mutate what it holds.
     let body = frame.split_off(body_at);
     let cx = Cx {

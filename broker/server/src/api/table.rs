@@ -171,7 +171,7 @@ const fn api_name(request: &'static str) -> &'static str {
 }
 
 /// API numbers that exist, with room for those to come.
-const KEYS: usize = 128;
+pub const KEYS: usize = 128;
 
 /// Position in [`ROWS`] for each API number.
 static INDEX: [Option<&'static Row>; KEYS] = index();

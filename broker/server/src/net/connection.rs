@@ -26,6 +26,7 @@ use super::memory::{Asking, RequestMemory, Room};
 use super::options::{GATHER_BYTES, MAX_IN_FLIGHT, OUTBOX_HIGH_BYTES, SCRATCH_BYTES, Times};
 use super::outbox::Outbox;
 use super::service::{Dispatched, Pending, Service};
+use super::stats::NetStats;
 
 thread_local! {
     /// One read buffer per worker thread, used only inside one poll.
@@ -58,6 +59,8 @@ pub struct Shared<S> {
     pub memory: RequestMemory,
     /// Longest frame.
     pub max_request_bytes: usize,
+    /// Counters.
+    pub stats: Arc<NetStats>,
     /// How long things may take.
     pub times: Times,
     /// Set, before `shutdown` is cancelled, when the broker stops. Looked at on
@@ -209,9 +212,11 @@ where
         let mut progress = false;
         while !self.outbox.is_empty() {
             match self.outbox.poll_write(cx, &mut self.io) {
-                Poll::Ready(Ok(_)) => {
+                Poll::Ready(Ok(written)) => {
                     progress = true;
                     self.write_began = None;
+                    let bytes_out = &self.shared.stats.bytes_out;
+                    bytes_out.fetch_add(written as u64, Ordering::Relaxed);
                 }
                 Poll::Ready(Err(error)) => return Err(End::Io(error)),
                 Poll::Pending => {
@@ -313,7 +318,9 @@ where
                 self.drain(End::Eof);
                 Ok(true)
             }
-            Some(_) => {
+            Some(read) => {
+                let bytes_in = &self.shared.stats.bytes_in;
+                bytes_in.fetch_add(read as u64, Ordering::Relaxed);
                 self.activity = Instant::now();
                 self.after_bytes()?;
                 Ok(true)

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -21,6 +21,7 @@ use super::log_limit::LogLimit;
 use super::memory::RequestMemory;
 use super::options::NetOptions;
 use super::service::Service;
+use super::stats::NetStats;
 
 /// Pause after a failed accept (out of file descriptors, most likely).
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
@@ -195,7 +196,6 @@ struct Inner<S> {
     slots: Arc<Semaphore>,
     per_ip: Mutex<HashMap<IpAddr, usize>>,
     next_id: AtomicU64,
-    open: AtomicUsize,
     log_limit: LogLimit,
 }
 
@@ -207,6 +207,7 @@ impl<S: Service> Server<S> {
                 service,
                 memory: RequestMemory::new(options.request_memory, options.max_request_bytes),
                 max_request_bytes: options.max_request_bytes,
+                stats: Arc::new(NetStats::default()),
                 times: options.times,
                 stopping: AtomicBool::new(false),
                 shutdown: CancellationToken::new(),
@@ -217,7 +218,6 @@ impl<S: Service> Server<S> {
             options,
             per_ip: Mutex::new(HashMap::new()),
             next_id: AtomicU64::new(1),
-            open: AtomicUsize::new(0),
             log_limit: LogLimit::new(),
         });
         let tasks = TaskTracker::new();
@@ -232,8 +232,13 @@ impl<S: Service> Server<S> {
     }
 
     /// Connections that are open.
-    pub fn connections(&self) -> usize {
-        self.inner.open.load(Ordering::Relaxed)
+    pub fn connections(&self) -> u64 {
+        self.stats().open.load(Ordering::Relaxed)
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> &Arc<NetStats> {
+        &self.inner.shared.stats
     }
 
     /// Bytes of requests in memory, about.
@@ -320,10 +325,12 @@ async fn serve<S: Service>(
     };
     let id = inner.next_id.fetch_add(1, Ordering::Relaxed);
     let conn = Arc::new(Conn::plaintext(id, listener, local, peer));
-    inner.open.fetch_add(1, Ordering::Relaxed);
+    let stats = &inner.shared.stats;
+    stats.accepted.fetch_add(1, Ordering::Relaxed);
+    stats.open.fetch_add(1, Ordering::Relaxed);
     tracing::trace!(conn = id, %peer, "connection accepted");
     let end = Connection::new(stream, conn, inner.shared.clone()).await;
-    inner.open.fetch_sub(1, Ordering::Relaxed);
+    stats.count_end(&end);
     inner.log_end(id, peer, end);
 }
 
@@ -339,6 +346,8 @@ fn prepare(stream: &TcpStream, options: &NetOptions) -> io::Result<SocketAddr> {
 
 impl<S> Inner<S> {
     fn log_refused(&self, peer: SocketAddr, reason: &str) {
+        let turned_away = &self.shared.stats.turned_away;
+        turned_away.fetch_add(1, Ordering::Relaxed);
         if self.log_limit.allows() {
             tracing::info!(%peer, reason, "connection refused");
         }

@@ -10,11 +10,13 @@ mod memory;
 mod options;
 mod outbox;
 mod service;
+mod stats;
 
 pub use conn::{Conn, Outcome, Software};
 pub use listener::{BindError, BoundListener, ListenerSpec, Server};
 pub use options::{NetOptions, Times};
 pub use service::{Dispatched, FrameRule, Pending, Service};
+pub use stats::NetStats;
 
 #[cfg(test)]
 mod tests;

@@ -98,6 +98,7 @@ fn link_with(pipe: usize, times: Times) -> Link {
         service: Arc::new(Echo::default()),
         memory: RequestMemory::new(8 * KIB * KIB, 64 * KIB * KIB),
         max_request_bytes: 32 * KIB * KIB,
+        stats: Arc::default(),
         times,
         stopping: AtomicBool::new(false),
         shutdown: CancellationToken::new(),

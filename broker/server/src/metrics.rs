@@ -1,0 +1,177 @@
+//! Counters of the broker in Prometheus' text format.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::api::table::{KEYS, ROWS};
+use crate::broker::Broker;
+use crate::net::NetStats;
+
+/// Requests by API, counted by dispatch.
+#[derive(Debug)]
+pub struct Metrics {
+    requests: [AtomicU64; KEYS],
+    malformed: AtomicU64,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            requests: [const { AtomicU64::new(0) }; KEYS],
+            malformed: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Metrics {
+    /// Counts a request that dispatch accepted.
+    pub fn count_request(&self, api_key: i16) {
+        if let Some(counter) = usize::try_from(api_key)
+            .ok()
+            .and_then(|key| self.requests.get(key))
+        {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts a request that could not be decoded or is not served.
+    pub fn count_malformed(&self) {
+        self.malformed.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// All series, in the text format of Prometheus 0.0.4.
+pub fn render(broker: &Broker, net: &NetStats, request_memory: usize) -> String {
+    let mut page = Page::default();
+    page.head("millrace_requests_total", "counter", "Requests by API.");
+    for row in ROWS {
+        let count = &broker.metrics.requests[row.key as usize];
+        page.line(
+            "millrace_requests_total",
+            &format!("{{api=\"{}\"}}", row.name),
+            count.load(Ordering::Relaxed),
+        );
+    }
+    page.one(
+        "millrace_malformed_requests_total",
+        "counter",
+        "Requests that could not be decoded or are not served.",
+        broker.metrics.malformed.load(Ordering::Relaxed),
+    );
+    network(&mut page, net);
+    page.one(
+        "millrace_request_memory_bytes",
+        "gauge",
+        "Bytes of requests being read or handled.",
+        request_memory as u64,
+    );
+    let image = broker.image();
+    page.one(
+        "millrace_metadata_index",
+        "gauge",
+        "Index of the newest metadata record that is applied.",
+        image.index,
+    );
+    process(&mut page);
+    page.text
+}
+
+fn network(page: &mut Page, net: &NetStats) {
+    let series: [(&str, &str, &str, &AtomicU64); 8] = [
+        (
+            "millrace_connections",
+            "gauge",
+            "Connections open now.",
+            &net.open,
+        ),
+        (
+            "millrace_connections_accepted_total",
+            "counter",
+            "Connections accepted.",
+            &net.accepted,
+        ),
+        (
+            "millrace_connections_turned_away_total",
+            "counter",
+            "Connections turned away for max.connections.per.ip.",
+            &net.turned_away,
+        ),
+        (
+            "millrace_connections_refused_total",
+            "counter",
+            "Connections ended because the client broke the protocol or dawdled.",
+            &net.refused,
+        ),
+        (
+            "millrace_connections_panicked_total",
+            "counter",
+            "Connections ended by an error of the broker's own.",
+            &net.panicked,
+        ),
+        (
+            "millrace_connections_idle_total",
+            "counter",
+            "Connections ended for silence.",
+            &net.idle,
+        ),
+        (
+            "millrace_received_bytes_total",
+            "counter",
+            "Bytes of requests.",
+            &net.bytes_in,
+        ),
+        (
+            "millrace_sent_bytes_total",
+            "counter",
+            "Bytes of answers.",
+            &net.bytes_out,
+        ),
+    ];
+    for (name, kind, help, value) in series {
+        page.one(name, kind, help, value.load(Ordering::Relaxed));
+    }
+}
+
+/// What the kernel knows about the process; left out where it does not tell.
+fn process(page: &mut Page) {
+    /// Bytes of a page of memory on the platforms that are served.
+    const PAGE_BYTES: u64 = 4096;
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    if let Some(pages) = statm.split(' ').nth(1).and_then(|n| n.parse::<u64>().ok()) {
+        page.one(
+            "process_resident_memory_bytes",
+            "gauge",
+            "Resident memory.",
+            pages * PAGE_BYTES,
+        );
+    }
+    if let Ok(files) = std::fs::read_dir("/proc/self/fd") {
+        page.one(
+            "process_open_fds",
+            "gauge",
+            "Open files and sockets.",
+            files.count() as u64,
+        );
+    }
+}
+
+#[derive(Default)]
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn line(&mut self, name: &str, labels: &str, value: u64) {
+        let _ = writeln!(self.text, "{name}{labels} {value}");
+    }
+
+    fn one(&mut self, name: &str, kind: &str, help: &str, value: u64) {
+        self.head(name, kind, help);
+        self.line(name, "", value);
+    }
+}
