@@ -2,5 +2,6 @@
 //! the suites of other people's clients and the bench. See README.md.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod bench;
 pub mod harness;
 pub mod raw;

@@ -3,6 +3,7 @@
 
 mod broker;
 mod kafka;
+pub use kafka::jars as kafka_jars;
 mod logs;
 pub mod proc;
 mod spec;

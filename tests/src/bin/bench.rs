@@ -1,0 +1,60 @@
+//! `bench [--rows a,b] [--brokers millrace,kafka,kafka-fsync] [--repeats 3] [--scale 1.0] [--pinned] [--json FILE]`
+//!
+//! Prints one markdown table. `--list` names the rows.
+
+use anyhow::Context;
+use millrace_tests::bench::report::Report;
+use millrace_tests::bench::scenarios::{Bench, ROWS};
+use millrace_tests::bench::{Options, Variant};
+
+fn main() -> anyhow::Result<()> {
+    let mut options = Options {
+        variants: vec![Variant::Millrace, Variant::Kafka, Variant::KafkaFsync],
+        rows: ROWS.iter().map(|(name, _)| (*name).to_owned()).collect(),
+        repeats: 3,
+        scale: 1.0,
+        pinned: false,
+    };
+    let mut json = None;
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().with_context(|| format!("{arg} needs a value"));
+        match arg.as_str() {
+            "--rows" => options.rows = value()?.split(',').map(str::to_owned).collect(),
+            "--brokers" => options.variants = value()?.split(',').map(Variant::parse).collect::<Result<_, _>>()?,
+            "--repeats" => options.repeats = value()?.parse()?,
+            "--scale" => options.scale = value()?.parse()?,
+            "--json" => json = Some(value()?),
+            "--pinned" => options.pinned = true,
+            "--list" => {
+                ROWS.iter().for_each(|(name, _)| println!("{name}"));
+                return Ok(());
+            }
+            _ => anyhow::bail!("unknown argument {arg}"),
+        }
+    }
+    let bench = run(options)?;
+    println!("{}", bench.report.table(&bench.options));
+    if let Some(path) = json {
+        std::fs::write(path, serde_json::to_string_pretty(&bench.report.json())?)?;
+    }
+    Ok(())
+}
+
+/// Brokers alternate inside each repeat, so that a change of the machine meets both.
+fn run(options: Options) -> anyhow::Result<Bench> {
+    let mut bench = Bench { options: options.clone(), report: Report::default() };
+    for name in &options.rows {
+        let (_, measure) = ROWS.iter().find(|(n, _)| n == name).with_context(|| format!("unknown row {name}"))?;
+        for repeat in 0..options.repeats {
+            for variant in &options.variants {
+                eprintln!("--- {name}, {}, {} of {}", variant.name(), repeat + 1, options.repeats);
+                if let Err(e) = measure(&mut bench, *variant) {
+                    bench.report.noisy.push(format!("{name} on {} failed: {e:#}", variant.name()));
+                    eprintln!("{name} on {} failed: {e:#}", variant.name());
+                }
+            }
+        }
+    }
+    Ok(bench)
+}
