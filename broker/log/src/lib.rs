@@ -15,6 +15,8 @@ pub mod record;
 mod retention;
 pub mod rows;
 pub mod state;
+#[cfg(test)]
+mod testing;
 pub mod time_index;
 pub mod validate;
 

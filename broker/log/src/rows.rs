@@ -219,7 +219,8 @@ mod tests {
         let mut epochs = Epochs::default();
         epochs.assign(4, 100);
         put_state(&mut out, 5, &StateRow { end: 120, epochs: epochs.clone() });
-        let producer = Producer { epoch: 2, ..Producer::default() };
+        let mut producer = Producer::default();
+        producer.epoch = 2;
         for plog in [4, 5, 6] {
             put_producer(&mut out, plog, i64::MAX, &producer);
         }

@@ -276,3 +276,6 @@ fn recompress(records: &[u8], target: Compression, config: &TopicConfig) -> Resu
     batch::patch_codec(&mut out, target.id());
     Ok(out)
 }
+
+#[cfg(test)]
+mod tests;
