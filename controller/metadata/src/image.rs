@@ -157,6 +157,11 @@ pub struct Image {
 }
 
 impl Image {
+    /// Nothing yet, as of this index and term: what a snapshot's records are applied to.
+    pub fn at(index: u64, term: u64) -> Image {
+        Image { index, term, ..Image::default() }
+    }
+
     pub fn topic(&self, name: &str) -> Option<&Arc<TopicImage>> {
         self.names.get(name).and_then(|id| self.topics.get(id))
     }

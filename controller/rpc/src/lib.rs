@@ -21,4 +21,5 @@ pub use error::DecodeError;
 pub use ids::dir_id;
 pub use record::{record_from_pb, record_to_pb, records_from_pb, records_to_pb};
 
+pub use prost::Message;
 pub use version::{decode, encode};

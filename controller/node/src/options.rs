@@ -1,0 +1,64 @@
+//! What a controller is started with, and why it may refuse.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use millrace_metadata::{DirId, NodeId};
+use millrace_state::Defaults;
+use millrace_store::StoreError;
+
+/// Where the time comes from, in ms since 1970.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// Settings of one controller.
+#[derive(Clone)]
+pub struct ControllerOptions {
+    /// `node.id`.
+    pub node_id: NodeId,
+    /// Directory of the metadata log; created if it is missing.
+    pub dir: PathBuf,
+    /// Id of that directory; a random one on the first start if it is not given.
+    pub dir_id: Option<DirId>,
+    /// The cluster to belong to; a random id on the first start if it is not given.
+    pub cluster_id: Option<String>,
+    pub defaults: Defaults,
+    /// After so much silence a broker is fenced.
+    pub broker_session_timeout_ms: i64,
+    pub clock: Clock,
+    /// Seed of the ids that decisions need; random in production.
+    pub seed: u64,
+}
+
+impl ControllerOptions {
+    /// The settings of a controller on its own, with the operating system's clock and randomness.
+    pub fn new(node_id: NodeId, dir: impl Into<PathBuf>) -> ControllerOptions {
+        let since_1970 = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        ControllerOptions {
+            node_id,
+            dir: dir.into(),
+            dir_id: None,
+            cluster_id: None,
+            defaults: Defaults::default(),
+            broker_session_timeout_ms: 3000,
+            clock: Arc::new(move || since_1970().map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))),
+            seed: rand::random(),
+        }
+    }
+}
+
+/// Why a controller does not start. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("cannot open the metadata log: {0}")]
+    Store(#[from] StoreError),
+    #[error("{dir}: the metadata belongs to cluster {found}, not {wanted}; set the cluster id to {found}, or use another directory")]
+    WrongCluster { dir: String, found: String, wanted: String },
+    #[error("{dir}: the metadata belongs to node {found}, not {wanted}; set node.id to {found}, or use another directory")]
+    WrongNode { dir: String, found: NodeId, wanted: NodeId },
+    #[error("{dir}: {what}")]
+    Unreadable { dir: String, what: String },
+    #[error("the metadata log does not work: {0}")]
+    Raft(String),
+    #[error("no leader was elected within {0} s")]
+    NoLeader(u64),
+}
