@@ -81,3 +81,93 @@ fn has_dir(broker: &BrokerImage, dir: DirId) -> bool {
     dir != DirId::LOST
         && (dir == DirId::UNASSIGNED || broker.dirs.is_empty() || broker.dirs.contains(&dir))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millrace_metadata::record::{BrokerRegistration, Endpoint, Record};
+    use millrace_metadata::{IncarnationId, TopicId};
+
+    const DIR: DirId = DirId([7; 16]);
+
+    fn register(id: NodeId, listener: &str, fenced: bool) -> Record {
+        let endpoint = Endpoint {
+            listener: listener.to_owned(),
+            host: "h".to_owned(),
+            port: 1,
+            security_protocol: 0,
+        };
+        let registration = BrokerRegistration {
+            id,
+            incarnation: IncarnationId([1; 16]),
+            endpoints: vec![endpoint],
+            rack: None,
+            dirs: vec![DIR],
+            features: Vec::new(),
+        };
+        Record::RegisterBroker {
+            registration: registration.into(),
+            epoch: 1,
+            fenced,
+            in_controlled_shutdown: false,
+            index: 1,
+        }
+    }
+
+    fn image() -> Image {
+        let mut image = Image::default();
+        for record in [
+            register(1, "PLAINTEXT", false),
+            register(2, "OTHER", false),
+            register(3, "PLAINTEXT", true),
+            Record::Topic {
+                name: "t".to_owned(),
+                id: TopicId([1; 16]),
+            },
+        ] {
+            image.apply(&record);
+        }
+        image
+    }
+
+    fn partition(leader: NodeId, replicas: &[NodeId], dir: DirId) -> PartitionImage {
+        let mut partition = PartitionImage::new(replicas, &vec![dir; replicas.len()]);
+        partition.leader = leader;
+        partition
+    }
+
+    #[test]
+    fn leaders_are_named_if_they_have_the_listener() {
+        let image = image();
+        let reachable = Reachable::new(&image, "PLAINTEXT");
+        let leader = |id| reachable.leader(&partition(id, &[1, 2, 3], DIR));
+        assert_eq!(leader(1), Leader::Known(1));
+        assert_eq!(leader(2), Leader::NoListener);
+        assert_eq!(leader(4), Leader::Missing);
+        assert_eq!(leader(-1), Leader::Missing);
+    }
+
+    #[test]
+    fn replicas_are_offline_for_many_reasons() {
+        let image = image();
+        let reachable = Reachable::new(&image, "PLAINTEXT");
+        let offline = |dir| {
+            reachable
+                .offline_replicas(&partition(1, &[1, 2, 3, 4], dir))
+                .to_vec()
+        };
+        assert_eq!(offline(DIR), [2, 3, 4]);
+        assert_eq!(offline(DirId::UNASSIGNED), [2, 3, 4]);
+        assert_eq!(offline(DirId::LOST), [1, 2, 3, 4]);
+        assert_eq!(
+            reachable.alive(&Nodes::from_slice(&[3, 1, 9])).to_vec(),
+            [1]
+        );
+    }
+
+    #[test]
+    fn impossible_names_are_told_apart() {
+        assert_eq!(missing_topic_error("t"), ErrorCode::UnknownTopicOrPartition);
+        assert_eq!(missing_topic_error("a b"), ErrorCode::InvalidTopicException);
+    }
+}

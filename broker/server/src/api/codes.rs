@@ -3,7 +3,9 @@
 
 use millrace_log::AppendError as LogAppendError;
 use millrace_metadata::error::ErrorCode;
-use millrace_replica::{AppendError, CommitError, DeleteRecordsError, PartitionError, ReadError};
+use millrace_replica::{
+    AppendError, CommitError, DeleteRecordsError, MoveError, PartitionError, ReadError,
+};
 
 use crate::sessions::SessionError;
 
@@ -117,7 +119,6 @@ pub fn read(error: &ReadError) -> ErrorCode {
         ReadError::FencedEpoch { .. } => ErrorCode::FencedLeaderEpoch,
         ReadError::UnknownEpoch { .. } => ErrorCode::UnknownLeaderEpoch,
         ReadError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
-        ReadError::UnknownTimestamp(_) => ErrorCode::UnsupportedVersion,
         ReadError::OffsetNotAvailable => ErrorCode::OffsetNotAvailable,
         ReadError::Storage(_) => ErrorCode::KafkaStorageError,
     }
@@ -130,6 +131,17 @@ pub fn delete_records(error: &DeleteRecordsError) -> ErrorCode {
         DeleteRecordsError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
         DeleteRecordsError::NotDeletable => ErrorCode::PolicyViolation,
         DeleteRecordsError::Storage(_) => ErrorCode::KafkaStorageError,
+    }
+}
+
+/// A replica that does not move to another directory.
+pub fn move_dir(error: &MoveError) -> ErrorCode {
+    match error {
+        MoveError::NoSuchDir => ErrorCode::LogDirNotFound,
+        MoveError::Unknown => ErrorCode::UnknownTopicOrPartition,
+        // Kafka keeps this code for the sake of old clients.
+        MoveError::NotHere => ErrorCode::ReplicaNotAvailable,
+        MoveError::Storage(_) => ErrorCode::KafkaStorageError,
     }
 }
 

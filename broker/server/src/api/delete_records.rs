@@ -59,12 +59,10 @@ async fn delete(
         .replicas
         .partition(topic, index)
         .map_err(|error| codes::lookup(&error))?;
-    let offset = asked.offset;
-    match tokio::task::spawn_blocking(move || partition.delete_records(offset)).await {
-        Ok(done) => done.map_err(|error| codes::delete_records(&error)),
-        // The broker is going down, or the work panicked, which has been reported.
-        Err(_) => Err(ErrorCode::KafkaStorageError),
-    }
+    partition
+        .delete_records(asked.offset)
+        .await
+        .map_err(|error| codes::delete_records(&error))
 }
 
 fn result(index: i32, done: Result<i64, ErrorCode>) -> DeleteRecordsPartitionResult {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::future::Future;
 
 use millrace_metadata::error::ErrorCode;
-use millrace_replica::{LogDir, ReplicaManager};
+use millrace_replica::{DirReport, ReplicaReport};
 use millrace_wire::kp::messages::describe_log_dirs_response::{
     DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
 };
@@ -25,15 +25,11 @@ pub fn handle(
 ) -> impl Future<Output = Answer<DescribeLogDirsResponse>> + Send + 'static {
     async move {
         let wanted = wanted(&request);
-        let version = cx.version();
-        let replicas = cx.broker.replicas.clone();
-        let work =
-            tokio::task::spawn_blocking(move || describe(&replicas, version, wanted.as_ref()));
         let mut response = DescribeLogDirsResponse::default();
-        match work.await {
-            Ok(results) => response.results = results,
-            // The broker is going down, or the work panicked, which has been reported.
-            Err(_) => response = refuse(&request, version, ErrorCode::KafkaStorageError),
+        for dir in cx.broker.replicas.describe_dirs().await {
+            response
+                .results
+                .push(report(cx.version(), &dir, wanted.as_ref()));
         }
         Answer::Send(response)
     }
@@ -56,47 +52,27 @@ fn wanted(request: &DescribeLogDirsRequest) -> Option<Partitions> {
     Some(wanted)
 }
 
-/// One topic's replicas in one directory.
-type Topics<'a> = BTreeMap<&'a str, Vec<DescribeLogDirsPartition>>;
-
-fn describe(
-    replicas: &ReplicaManager,
-    version: i16,
-    wanted: Option<&Partitions>,
-) -> Vec<DescribeLogDirsResult> {
-    let partitions = replicas.partitions();
-    let mut by_dir: BTreeMap<_, Topics<'_>> = BTreeMap::new();
-    for partition in &partitions {
-        let (topic, index) = (&**partition.topic(), partition.index());
-        if wanted.is_some_and(|wanted| !wanted.contains(&(topic.to_owned(), index))) {
-            continue;
-        }
-        let mut out = DescribeLogDirsPartition::default();
-        out.partition_index = index;
-        out.partition_size = i64::try_from(partition.size_bytes()).unwrap_or(i64::MAX);
-        out.offset_lag = (partition.high_watermark() - partition.log_end_offset()).max(0);
-        by_dir
-            .entry(partition.dir().0)
-            .or_default()
-            .entry(topic)
-            .or_default()
-            .push(out);
-    }
-    let dirs = replicas.dirs().iter();
-    dirs.map(|dir| report(version, dir, by_dir.remove(&dir.id()).unwrap_or_default()))
-        .collect()
-}
-
-fn report(version: i16, dir: &LogDir, topics: Topics<'_>) -> DescribeLogDirsResult {
+fn report(version: i16, dir: &DirReport, wanted: Option<&Partitions>) -> DescribeLogDirsResult {
     let mut out = DescribeLogDirsResult::default();
-    out.log_dir = text(&absolute(dir));
-    let Ok(usage) = dir.usage() else {
+    out.log_dir = text(&absolute(&dir.path));
+    if dir.offline {
         out.error_code = ErrorCode::KafkaStorageError.code();
         return out;
-    };
+    }
     if version >= DISK_SIZES {
-        out.total_bytes = i64::try_from(usage.total).unwrap_or(i64::MAX);
-        out.usable_bytes = i64::try_from(usage.free).unwrap_or(i64::MAX);
+        out.total_bytes = i64::try_from(dir.total_bytes).unwrap_or(i64::MAX);
+        out.usable_bytes = i64::try_from(dir.usable_bytes).unwrap_or(i64::MAX);
+    }
+    let mut topics: BTreeMap<&str, Vec<DescribeLogDirsPartition>> = BTreeMap::new();
+    for replica in &dir.replicas {
+        let is_wanted =
+            |wanted: &Partitions| wanted.contains(&(replica.topic.to_string(), replica.partition));
+        if wanted.is_none_or(is_wanted) {
+            topics
+                .entry(&replica.topic)
+                .or_default()
+                .push(describe(replica));
+        }
     }
     for (name, partitions) in topics {
         let mut topic = DescribeLogDirsTopic::default();
@@ -107,9 +83,21 @@ fn report(version: i16, dir: &LogDir, topics: Topics<'_>) -> DescribeLogDirsResu
     out
 }
 
-fn absolute(dir: &LogDir) -> String {
-    let path = std::path::absolute(dir.path()).unwrap_or_else(|_| dir.path().clone());
-    path.display().to_string()
+fn describe(replica: &ReplicaReport) -> DescribeLogDirsPartition {
+    let mut out = DescribeLogDirsPartition::default();
+    out.partition_index = replica.partition;
+    out.partition_size = i64::try_from(replica.bytes).unwrap_or(i64::MAX);
+    out.offset_lag = replica.offset_lag;
+    out.is_future_key = replica.is_future;
+    out
+}
+
+fn absolute(path: &str) -> String {
+    let absolute = std::path::absolute(path);
+    absolute.map_or_else(
+        |_| path.to_owned(),
+        |absolute| absolute.display().to_string(),
+    )
 }
 
 /// Answers with the error, which old versions can only tell by saying nothing.

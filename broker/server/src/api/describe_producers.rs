@@ -5,7 +5,7 @@ use std::future::Future;
 use millrace_metadata::error::{ApiError, ErrorCode};
 use millrace_metadata::image::Image;
 use millrace_metadata::names::validate_topic_name;
-use millrace_replica::Producer;
+use millrace_replica::ProducerInfo;
 use millrace_security::Operation;
 use millrace_wire::kp::messages::describe_producers_response::{
     PartitionResponse, ProducerState, TopicResponse,
@@ -63,7 +63,7 @@ async fn list(
     image: &Image,
     topic: &str,
     index: i32,
-) -> Result<Vec<(i64, Producer)>, ErrorCode> {
+) -> Result<Vec<ProducerInfo>, ErrorCode> {
     image
         .partition(topic, index)
         .ok_or(ErrorCode::UnknownTopicOrPartition)?;
@@ -72,26 +72,25 @@ async fn list(
         .replicas
         .partition(topic, index)
         .map_err(|error| codes::lookup(&error))?;
-    match tokio::task::spawn_blocking(move || partition.producers()).await {
-        Ok(found) => found.map_err(|error| codes::read(&error)),
-        // The broker is going down, or the work panicked, which has been reported.
-        Err(_) => Err(ErrorCode::KafkaStorageError),
-    }
+    partition
+        .producers()
+        .await
+        .map_err(|error| codes::read(&error))
 }
 
-fn found(index: i32, producers: &[(i64, Producer)]) -> PartitionResponse {
+fn found(index: i32, producers: &[ProducerInfo]) -> PartitionResponse {
     let mut out = PartitionResponse::default();
     out.partition_index = index;
     out.active_producers = producers
         .iter()
-        .map(|(id, producer)| {
+        .map(|producer| {
             let mut state = ProducerState::default();
-            state.producer_id = ProducerId(*id);
+            state.producer_id = ProducerId(producer.id);
             state.producer_epoch = i32::from(producer.epoch);
-            state.last_sequence = producer.last_sequence();
+            state.last_sequence = producer.last_sequence;
             state.last_timestamp = producer.last_timestamp;
             state.coordinator_epoch = producer.coordinator_epoch;
-            state.current_txn_start_offset = producer.txn_first_offset;
+            state.current_txn_start_offset = producer.txn_start_offset;
             state
         })
         .collect();

@@ -5,7 +5,7 @@ use std::future::Future;
 
 use millrace_metadata::error::ErrorCode;
 use millrace_metadata::image::Image;
-use millrace_replica::{Isolation, ListSpec};
+use millrace_replica::{Isolation, OffsetQuery, OffsetSpec};
 use millrace_security::Operation;
 use millrace_wire::kp::messages::list_offsets_request::ListOffsetsPartition;
 use millrace_wire::kp::messages::list_offsets_response::{
@@ -16,14 +16,9 @@ use millrace_wire::kp::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use super::codes;
 use super::{Answer, Cx};
 
-/// Replica id of a consumer.
+/// Replica ids of those that ask: a consumer, and a tool that may ask any replica.
 const CONSUMER: i32 = -1;
-/// Timestamps that ask for something else than a time.
-const LATEST: i64 = -1;
-const EARLIEST: i64 = -2;
-const MAX_TIMESTAMP: i64 = -3;
-const EARLIEST_LOCAL: i64 = -4;
-const LATEST_TIERED: i64 = -5;
+const DEBUGGING: i32 = -2;
 /// First version with the leader epoch of the offset found.
 const LEADER_EPOCH: i16 = 4;
 /// First version that knows OFFSET_NOT_AVAILABLE.
@@ -43,6 +38,7 @@ pub fn handle(
                 (CONSUMER, _) => Isolation::ReadUncommitted,
                 (_, _) => Isolation::LogEnd,
             },
+            any_replica: request.replica_id.0 == DEBUGGING,
             twice: twice(&request),
         };
         let mut response = ListOffsetsResponse::default();
@@ -67,6 +63,7 @@ pub fn handle(
 
 struct How {
     isolation: Isolation,
+    any_replica: bool,
     /// Partitions that the request names more than once.
     twice: HashSet<(String, i32)>,
 }
@@ -84,16 +81,18 @@ fn twice(request: &ListOffsetsRequest) -> HashSet<(String, i32)> {
     twice
 }
 
-/// Whether the version knows what the timestamp asks for.
-fn is_known(timestamp: i64, version: i16) -> bool {
-    let since = match timestamp {
-        0.. | LATEST | EARLIEST => 1,
-        MAX_TIMESTAMP => 7,
-        EARLIEST_LOCAL => 8,
-        LATEST_TIERED => 9,
-        _ => return false,
+/// What a timestamp asks for, if the version knows it.
+fn meaning(timestamp: i64, version: i16) -> Option<OffsetSpec> {
+    let (spec, since) = match timestamp {
+        -1 => (OffsetSpec::Latest, 1),
+        -2 => (OffsetSpec::Earliest, 1),
+        -3 => (OffsetSpec::MaxTimestamp, 7),
+        -4 => (OffsetSpec::EarliestLocal, 8),
+        -5 => (OffsetSpec::LatestTiered, 9),
+        time if time >= 0 => (OffsetSpec::Timestamp(time), 1),
+        _ => return None,
     };
-    version >= since
+    (version >= since).then_some(spec)
 }
 
 /// Offset, timestamp and leader epoch; −1 where there is none.
@@ -110,9 +109,7 @@ async fn find(
     if !how.twice.is_empty() && how.twice.contains(&(topic.to_owned(), index)) {
         return Err(ErrorCode::InvalidRequest);
     }
-    if !is_known(asked.timestamp, cx.version()) {
-        return Err(ErrorCode::UnsupportedVersion);
-    }
+    let spec = meaning(asked.timestamp, cx.version()).ok_or(ErrorCode::UnsupportedVersion)?;
     image
         .partition(topic, index)
         .ok_or(ErrorCode::UnknownTopicOrPartition)?;
@@ -121,13 +118,15 @@ async fn find(
         .replicas
         .partition(topic, index)
         .map_err(|error| codes::lookup(&error))?;
-    let spec = ListSpec {
-        timestamp: asked.timestamp,
+    let query = OffsetQuery {
+        spec,
         isolation: how.isolation,
         current_leader_epoch: asked.current_leader_epoch,
+        any_replica: how.any_replica,
     };
-    match partition.list_offset(spec).await {
-        Ok(found) => Ok((found.offset, found.timestamp, found.leader_epoch)),
+    match partition.list_offset(query).await {
+        Ok(Some(found)) => Ok((found.offset, found.timestamp, found.leader_epoch)),
+        Ok(None) => Ok((-1, -1, -1)),
         Err(error) => Err(match codes::read(&error) {
             ErrorCode::OffsetNotAvailable if cx.version() < OFFSET_NOT_AVAILABLE => {
                 ErrorCode::LeaderNotAvailable
@@ -178,7 +177,7 @@ mod tests {
 
     #[test]
     fn meanings_begin_with_their_versions() {
-        let first = |timestamp| (0..=11).find(|version| is_known(timestamp, *version));
+        let first = |timestamp| (0..=11).find(|version| meaning(timestamp, *version).is_some());
         assert_eq!([0, -1, -2].map(first), [Some(1); 3]);
         assert_eq!([-3, -4, -5].map(first), [Some(7), Some(8), Some(9)]);
         assert_eq!([-6, i64::MIN].map(first), [None; 2]);

@@ -11,22 +11,47 @@
 //! the order in which requests arrived (Produce enqueues there), and what the
 //! future does may overlap with later requests of the same connection.
 
+pub mod alter_configs;
+pub mod alter_partition_reassignments;
+pub mod alter_replica_log_dirs;
 pub mod api_versions;
 pub mod codes;
 mod convert;
+pub mod create_partitions;
+pub mod create_topics;
+pub mod delete_groups;
 pub mod delete_records;
+pub mod delete_topics;
+pub mod describe_client_quotas;
 pub mod describe_cluster;
+pub mod describe_configs;
+pub mod describe_groups;
 pub mod describe_log_dirs;
 pub mod describe_producers;
+pub mod describe_quorum;
 pub mod describe_topic_partitions;
 pub mod dispatch;
+pub mod elect_leaders;
 pub mod fetch;
+pub mod find_coordinator;
+pub mod heartbeat;
+pub mod incremental_alter_configs;
 pub mod init_producer_id;
+pub mod join_group;
+pub mod leave_group;
+pub mod list_config_resources;
+pub mod list_groups;
 pub mod list_offsets;
 pub mod list_partition_reassignments;
+pub mod metadata;
+pub mod offset_commit;
+pub mod offset_delete;
+pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 pub mod produce;
+pub mod sync_group;
 pub mod table;
+pub mod update_features;
 
 use std::sync::Arc;
 

@@ -154,14 +154,28 @@ rows! {
     ProduceRequest => produce, 3..=13, Authenticated, Rule::PerResource, PRODUCE;
     FetchRequest => fetch, 4..=18, Authenticated, Rule::PerResource, FETCH;
     ListOffsetsRequest => list_offsets, 1..=10, Authenticated, Rule::PerResource, LISTS;
+    MetadataRequest => metadata, 0..=13, Authenticated, Rule::PerResource, LISTS;
     ApiVersionsRequest => api_versions, 0..=4, Open, Rule::Anyone, EXEMPT;
+    CreateTopicsRequest => create_topics, 2..=7, Authenticated, Rule::PerResource, MUTATION;
+    DeleteTopicsRequest => delete_topics, 1..=6, Authenticated, Rule::PerResource, MUTATION;
     DeleteRecordsRequest => delete_records, 0..=2, Authenticated, Rule::PerResource, LISTS;
     InitProducerIdRequest => init_producer_id, 0..=5, Authenticated, Rule::PerResource, LIGHT;
     OffsetForLeaderEpochRequest => offset_for_leader_epoch, 2..=4, Authenticated, Rule::PerResource, LISTS;
+    DescribeConfigsRequest => describe_configs, 1..=4, Authenticated, Rule::PerResource, LISTS;
+    AlterConfigsRequest => alter_configs, 0..=2, Authenticated, Rule::PerResource, LISTS;
+    AlterReplicaLogDirsRequest => alter_replica_log_dirs, 1..=2, Authenticated, Rule::Cluster(Operation::Alter), LISTS;
     DescribeLogDirsRequest => describe_log_dirs, 1..=4, Authenticated, Rule::Cluster(Operation::Describe), LISTS;
+    CreatePartitionsRequest => create_partitions, 0..=3, Authenticated, Rule::PerResource, MUTATION;
+    ElectLeadersRequest => elect_leaders, 0..=2, Authenticated, Rule::Cluster(Operation::Alter), LISTS;
+    IncrementalAlterConfigsRequest => incremental_alter_configs, 0..=1, Authenticated, Rule::PerResource, LISTS;
+    AlterPartitionReassignmentsRequest => alter_partition_reassignments, 0..=1, Authenticated, Rule::Cluster(Operation::Alter), LISTS;
     ListPartitionReassignmentsRequest => list_partition_reassignments, 0..=0, Authenticated, Rule::Cluster(Operation::Describe), LISTS;
+    DescribeClientQuotasRequest => describe_client_quotas, 0..=1, Authenticated, Rule::Cluster(Operation::DescribeConfigs), LIGHT;
+    DescribeQuorumRequest => describe_quorum, 0..=2, Authenticated, Rule::Cluster(Operation::Describe), LIGHT;
+    UpdateFeaturesRequest => update_features, 0..=2, Authenticated, Rule::Cluster(Operation::Alter), LIGHT;
     DescribeClusterRequest => describe_cluster, 0..=2, Authenticated, Rule::Anyone, LIGHT;
     DescribeProducersRequest => describe_producers, 0..=0, Authenticated, Rule::PerResource, LISTS;
+    ListConfigResourcesRequest => list_config_resources, 0..=1, Authenticated, Rule::Cluster(Operation::DescribeConfigs), LIGHT;
     DescribeTopicPartitionsRequest => describe_topic_partitions, 0..=0, Authenticated, Rule::PerResource, LISTS;
 }
 
