@@ -12,6 +12,7 @@ mod ingest;
 mod journal;
 mod memory;
 mod options;
+mod page_cache;
 mod plog;
 mod read;
 mod recover;

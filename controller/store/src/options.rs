@@ -47,7 +47,7 @@ impl Default for StoreOptions {
     fn default() -> Self {
         StoreOptions {
             flush: FlushPolicy::Sync,
-            segment_bytes: 32 << 20,
+            segment_bytes: 16 << 20,
             segments: 4,
             first_segment_bytes: 1 << 20,
             bucket_bytes: 1 << 30,

@@ -28,6 +28,7 @@ impl<'a> SstFile<'a> {
         path: &Path,
         fill: impl FnOnce(&mut SstFile<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        crate::page_cache::link();
         let writer = SstFileWriter::create(&engine.data_options);
         writer.open(path).map_err(|e| write_failed(path, &e))?;
         let pace = OpenOptions::new().write(true).open(path).ok().map(Pace::new);

@@ -48,7 +48,7 @@ pub struct Args {
     /// Where the data goes; removed afterwards.
     #[arg(long, default_value = "/tmp/millrace-bench")]
     dir: std::path::PathBuf,
-    #[arg(long, default_value_t = 32)]
+    #[arg(long, default_value_t = 16)]
     segment_mib: u64,
     #[arg(long, default_value_t = 4)]
     segments: usize,
@@ -67,6 +67,9 @@ pub struct Args {
     /// Open the store again after dropping it without a close, and print how long that takes.
     #[arg(long)]
     reopen: bool,
+    /// Leave the data there.
+    #[arg(long)]
+    keep: bool,
     /// Passed by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
@@ -83,5 +86,7 @@ fn main() {
         "d" => way_d::run(&args, &load, meter),
         other => panic!("--way {other}: a or d"),
     }
-    std::fs::remove_dir_all(&args.dir).unwrap();
+    if !args.keep {
+        std::fs::remove_dir_all(&args.dir).unwrap();
+    }
 }
