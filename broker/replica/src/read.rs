@@ -218,13 +218,18 @@ impl Partition {
 
     /// Moves the log start up to `offset`, −1 for the high watermark. Returns the new log start.
     pub async fn delete_records(&self, offset: i64) -> Result<i64, DeleteRecordsError> {
+        if self.is_leader() && !self.log().config().cleanup_policy.delete {
+            return Err(DeleteRecordsError::NotDeletable);
+        }
+        self.trim(offset).await
+    }
+
+    /// As [`Partition::delete_records`], whatever the topic's policy: for coordinators that rewrite their own log.
+    pub async fn trim(&self, offset: i64) -> Result<i64, DeleteRecordsError> {
         if !self.is_leader() {
             return Err(DeleteRecordsError::NotLeader);
         }
         let log = self.log().clone();
-        if !log.config().cleanup_policy.delete {
-            return Err(DeleteRecordsError::NotDeletable);
-        }
         let high_watermark = self.high_watermark();
         let to = if offset == -1 { high_watermark } else { offset };
         if to < 0 || to > high_watermark {

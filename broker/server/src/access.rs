@@ -22,6 +22,11 @@ impl Cx {
         )
     }
 
+    /// Whether the client may do `operation` on the group.
+    pub fn may_group(&self, operation: Operation, group: &str) -> bool {
+        self.broker.authorizer.allows(self.subject(), operation, ResourceKind::Group, group)
+    }
+
     /// Whether the client may write under the transactional id.
     pub fn may_transactional_id(&self, operation: Operation, id: &str) -> bool {
         self.broker
@@ -32,6 +37,11 @@ impl Cx {
     /// What the client may do with the topic, as KIP-430 has it.
     pub fn topic_operations(&self, topic: &str) -> i32 {
         self.operations(ResourceKind::Topic, topic).bits()
+    }
+
+    /// What the client may do with the group.
+    pub fn group_operations(&self, group: &str) -> i32 {
+        self.operations(ResourceKind::Group, group).bits()
     }
 
     /// What the client may do with the cluster: 0 for one that may not even see it.

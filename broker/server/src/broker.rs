@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use millrace_metadata::Image;
+use millrace_controller::Controller;
+use millrace_groups::GroupCoordinator;
+use millrace_metadata::{ApiError, Command, Image, Reply};
 use millrace_replica::ReplicaManager;
 use millrace_security::Authorizer;
 use millrace_transactions::ProducerIds;
@@ -11,6 +13,8 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::config::LiveConfig;
+use crate::metrics::Metrics;
+use crate::run::logging::Loggers;
 use crate::sessions::FetchSessions;
 
 /// One running broker.
@@ -21,26 +25,47 @@ pub struct Broker {
     pub cluster_id: String,
     /// Settings, static and dynamic.
     pub config: Arc<LiveConfig>,
-    /// The cluster's metadata as far as this broker has it.
+    /// Decides what the cluster's metadata becomes.
+    pub controller: Arc<Controller>,
+    /// The cluster's metadata as far as this broker serves it.
     pub images: watch::Receiver<Arc<Image>>,
     /// Index of the image that the replicas are in step with: what it says of partitions is served.
     pub served: watch::Receiver<u64>,
     /// The partitions that are here.
     pub replicas: Arc<ReplicaManager>,
+    /// Consumer groups whose coordinator is here.
+    pub groups: GroupCoordinator,
     /// Producer ids for idempotent producers.
     pub producer_ids: ProducerIds,
     /// Incremental fetch sessions.
     pub sessions: FetchSessions,
     /// Time of day.
     pub clock: Clock,
+    /// Levels of the log output.
+    pub loggers: Arc<Loggers>,
     /// Decides who may do what.
     pub authorizer: Arc<Authorizer>,
+    /// Counters of requests.
+    pub metrics: Metrics,
 }
 
 impl Broker {
     /// The newest image of the cluster's metadata.
     pub fn image(&self) -> Arc<Image> {
         self.images.borrow().clone()
+    }
+
+    /// Has the controller decide the command, and returns when this broker serves what came of it: a client that asks
+    /// next sees it.
+    ///
+    /// # Errors
+    /// See [`Controller::submit`].
+    pub async fn submit_and_serve(&self, command: Command) -> Result<Reply, ApiError> {
+        let reply = self.controller.submit(command).await?;
+        let index = self.controller.images().borrow().index;
+        // The sender lives as long as the broker; without it there is nothing to wait for.
+        drop(self.served.clone().wait_for(|served| *served >= index).await);
+        Ok(reply)
     }
 }
 

@@ -11,6 +11,11 @@ pub fn text(value: &str) -> StrBytes {
     StrBytes::from_string(value.to_owned())
 }
 
+/// A nullable text from the wire, copied.
+pub fn owned(value: &Option<StrBytes>) -> Option<String> {
+    value.as_ref().map(|text| text.to_string())
+}
+
 /// A topic's name for the wire.
 pub fn topic_name(value: &str) -> TopicName {
     TopicName(text(value))

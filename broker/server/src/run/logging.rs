@@ -106,10 +106,11 @@ impl Loggers {
         {
             let mut set = self.set.lock();
             for (logger, wanted) in changes {
-                match wanted {
-                    Some(name) => level(name).map(|(name, _)| set.insert(logger, name)),
-                    None => set.remove(logger),
-                };
+                match wanted.map(level) {
+                    Some(Some((name, _))) => drop(set.insert(logger, name)),
+                    Some(None) => {}
+                    None => drop(set.remove(logger)),
+                }
             }
         }
         if let Some(handle) = &self.reload {

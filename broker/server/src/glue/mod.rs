@@ -1,0 +1,8 @@
+//! Traits of the rooms below, implemented on what the broker consists of.
+
+pub mod groups;
+mod offsets;
+mod producer_ids;
+
+pub use offsets::OffsetsPartitions;
+pub use producer_ids::ProducerIdBlocks;

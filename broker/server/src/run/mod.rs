@@ -1,0 +1,13 @@
+//! From the command line to a running broker and back.
+
+pub mod args;
+mod endpoints;
+mod error;
+pub mod identity;
+mod images;
+mod lifecycle;
+pub mod logging;
+pub mod start;
+mod stores;
+
+pub use error::StartError;
