@@ -42,7 +42,10 @@ fn run(args: Args) -> Result<(), StartError> {
         .max_blocking_threads(BLOCKING_THREADS)
         .build()
         .map_err(|error| StartError::part("threads", error))?;
-    runtime.block_on(serve(settings, args.cluster_id, loggers))
+    let result = runtime.block_on(serve(settings, args.cluster_id, loggers));
+    // What must be kept is on the disk by now; threads that still wait for something are not waited for.
+    runtime.shutdown_background();
+    result
 }
 
 async fn serve(settings: Settings, cluster_id: Option<String>, loggers: Arc<Loggers>) -> Result<(), StartError> {
@@ -66,7 +69,10 @@ async fn serve(settings: Settings, cluster_id: Option<String>, loggers: Arc<Logg
     tracing::info!("stopping");
     // Whoever asks twice does not want to wait.
     tokio::select! {
-        stopped = running.stop() => stopped,
+        stopped = running.stop() => {
+            tracing::info!("stopped");
+            stopped
+        }
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     }
