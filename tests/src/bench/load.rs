@@ -7,8 +7,8 @@ use anyhow::Context;
 use hdrhistogram::Histogram;
 
 use super::{Options, RECORD};
-use crate::raw::calls::{FETCH_VERSION, PRODUCE_VERSION, fetch_answer, fetch_body, produce_answer, produce_body};
-use crate::raw::{Batch, Conn, FetchPart, ProducePart, fill, frame, key};
+use crate::raw::calls::{FETCH_VERSION, PRODUCE_VERSION, fetch_answer, fetch_body, produce_many_answer, produce_many_body};
+use crate::raw::{Batch, Conn, FetchPart, fill, frame, key};
 
 pub const CONNECTIONS: usize = 4;
 pub const IN_FLIGHT: usize = 5;
@@ -50,12 +50,14 @@ pub struct Load<'a> {
     pub topic: &'a str,
     pub partitions: i32,
     pub batch: usize,
+    /// Partitions in one request, each with one batch, as a client that has records for many sends them.
+    pub per_request: usize,
     pub total: u64,
 }
 
 pub fn produce(load: &Load<'_>, options: &Options) -> anyhow::Result<Produced> {
     let encoded = ready_batch(load.batch, RECORD);
-    let values = (load.batch / RECORD).max(1) * RECORD;
+    let values = (load.batch / RECORD).max(1) * RECORD * load.per_request;
     let requests = (load.total / values as u64).max(1);
     let start = Instant::now();
     let parts: Vec<anyhow::Result<Histogram<u64>>> = std::thread::scope(|scope| {
@@ -82,10 +84,10 @@ pub fn produce(load: &Load<'_>, options: &Options) -> anyhow::Result<Produced> {
 /// Keeps a window of requests in flight on one connection; each goes to the next partition.
 fn connection(load: &Load<'_>, encoded: &[u8], first: i32, share: u64) -> anyhow::Result<Histogram<u64>> {
     let mut conn = Conn::open(load.port)?;
-    // One request serves all partitions: their index is patched into it.
-    let part = ProducePart { topic: load.topic, partition: 0, batch: encoded };
-    let mut request = frame(key::PRODUCE, PRODUCE_VERSION, 0, &produce_body(&part, -1, PRODUCE_TIMEOUT_MS));
-    let partition_at = request.len() - encoded.len() - 8;
+    // One request serves all partitions: their indices are patched into it.
+    let (body, places) = produce_many_body(load.topic, load.per_request, encoded, PRODUCE_TIMEOUT_MS);
+    let mut request = frame(key::PRODUCE, PRODUCE_VERSION, 0, &body);
+    let body_at = request.len() - body.len();
     let mut acks = histogram()?;
     let mut sent = VecDeque::with_capacity(IN_FLIGHT);
     let mut answer = Vec::new();
@@ -96,15 +98,17 @@ fn connection(load: &Load<'_>, encoded: &[u8], first: i32, share: u64) -> anyhow
     while started < share || !sent.is_empty() {
         if started < share && sent.len() < IN_FLIGHT {
             request[CORRELATION_AT..CORRELATION_AT + 4].copy_from_slice(&(started as i32).to_be_bytes());
-            request[partition_at..partition_at + 4].copy_from_slice(&partition.to_be_bytes());
+            for place in &places {
+                request[body_at + place..body_at + place + 4].copy_from_slice(&partition.to_be_bytes());
+                partition = (partition + step) % load.partitions;
+            }
             sent.push_back(Instant::now());
             conn.send_bytes(&request)?;
             started += 1;
-            partition = (partition + step) % load.partitions;
         } else {
             conn.receive_into(&mut answer)?;
-            let result = produce_answer(&answer)?;
-            anyhow::ensure!(result.error == 0, "produce: error {}", result.error);
+            let error = produce_many_answer(&answer)?;
+            anyhow::ensure!(error == 0, "produce: error {error}");
             let at = sent.pop_front().context("an answer without a request")?;
             acks.saturating_record(at.elapsed().as_micros() as u64);
         }

@@ -53,7 +53,7 @@ impl Bench {
 
     fn produce(&self, broker: &Broker, batch: usize, gigabytes: f64) -> anyhow::Result<load::Produced> {
         let total = self.options.bytes(gigabytes);
-        load::produce(&Load { port: broker.port(), topic: TOPIC, partitions: PARTITIONS, batch, total }, &self.options)
+        load::produce(&Load { port: broker.port(), topic: TOPIC, partitions: PARTITIONS, batch, per_request: 1, total }, &self.options)
     }
 
     /// Empty directory to the first acknowledged record, and an idle broker.
@@ -211,9 +211,11 @@ impl Bench {
     }
 
     fn produce_to_all(&mut self, broker: &Broker, variant: Variant, count: i32) -> anyhow::Result<()> {
-        let load = Load { port: broker.port(), topic: TOPIC, partitions: count, batch: 1024, total: self.options.bytes(0.2) };
+        const PER_REQUEST: usize = 250;
+        let gigabytes = |n: f64| Load { port: broker.port(), topic: TOPIC, partitions: count, batch: 1024, per_request: PER_REQUEST, total: self.options.bytes(n) };
+        load::produce(&gigabytes(0.1), &self.options)?;
         let meter = Meter::start(broker)?;
-        let done = load::produce(&load, &self.options)?;
+        let done = load::produce(&gigabytes(0.5), &self.options)?;
         let used = meter.stop()?;
         let row = format!("{count} partitions, produce 1 KiB batches");
         self.judge(&row, variant, &used);

@@ -52,6 +52,34 @@ pub fn produce_answer(body: &[u8]) -> anyhow::Result<ProduceResult> {
     Ok(ProduceResult { error: r.i16()?, base_offset: r.i64()? })
 }
 
+/// Body of a Produce request with the same batch for `count` partitions, and where their indices stand in it.
+pub fn produce_many_body(topic: &str, count: usize, batch: &[u8], timeout_ms: i32) -> (Vec<u8>, Vec<usize>) {
+    let mut w = Writer::with_capacity(count * (batch.len() + 8) + 64);
+    w.null_string().i16(-1).i32(timeout_ms).i32(1).string(topic).i32(count as i32);
+    let at = (0..count)
+        .map(|_| {
+            let at = w.as_slice().len();
+            w.i32(0).bytes(batch);
+            at
+        })
+        .collect();
+    (w.into_vec(), at)
+}
+
+/// Answer to [`produce_many_body`]: the first error code that is not 0, or 0.
+pub fn produce_many_answer(body: &[u8]) -> anyhow::Result<i16> {
+    let mut r = Reader::new(body);
+    anyhow::ensure!(r.i32()? == 1, "one topic was sent");
+    r.string()?;
+    let errors = r.array_of(|r| {
+        r.i32()?;
+        let error = r.i16()?;
+        r.take(24)?;
+        Ok(error)
+    })?;
+    Ok(errors.into_iter().find(|e| *e != 0).unwrap_or(0))
+}
+
 /// Body of a Fetch request for one partition.
 pub fn fetch_body(part: &FetchPart<'_>, max_wait_ms: i32, min_bytes: i32) -> Vec<u8> {
     let mut w = Writer::new();
@@ -142,7 +170,14 @@ impl Conn {
         anyhow::ensure!(error == 0, "create {name}: error {error}");
         crate::harness::proc::wait_for("leaders of a new topic", LIMIT, || {
             Ok((self.partitions_with_leader(name)? == partitions as usize).then_some(()))
-        })
+        })?;
+        // Kafka names a leader a moment before the leader accepts requests.
+        for partition in 0..partitions {
+            crate::harness::proc::wait_for("a new partition", LIMIT, || {
+                Ok((self.list_offset(name, partition, -1)?.0 == 0).then_some(()))
+            })?;
+        }
+        Ok(())
     }
 
     pub fn produce(&mut self, part: &ProducePart<'_>, acks: i16) -> anyhow::Result<ProduceResult> {
