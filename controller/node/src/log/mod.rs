@@ -159,10 +159,8 @@ impl Log {
             let kv = Arc::clone(&self.kv);
             let read = tokio::task::spawn_blocking(move || Log::read_disk(&*kv, from, in_memory));
             let mut read = read.await.map_err(io::Error::other)??;
-            let Some(last) = read.last() else {
-                return Err(io::Error::other(format!("log entry {from} is missing")));
-            };
-            from = last.log_id.index() + 1;
+            // Raft itself finds and reports what is missing.
+            from = read.last().map_or(in_memory, |last| last.log_id.index() + 1);
             entries.append(&mut read);
             if !whole {
                 return Ok(entries);
@@ -262,13 +260,16 @@ impl RaftLogStorage<Types> for Log {
             while state.recent.back().is_some_and(|(e, _)| e.log_id.index() >= from) {
                 state.pop_back();
             }
-            state.last = last;
+            if state.next_index() > from {
+                state.last = last;
+            }
         }
         let mut batch = KvBatch::default();
         batch.delete_range(keys::entry(from), keys::entries_end());
         self.writer.write(batch).await?;
         // What comes next at these indexes is not durable yet, and must stay in memory until it is.
-        self.state.lock().durable = from.saturating_sub(1);
+        let mut state = self.state.lock();
+        state.durable = state.durable.min(from.saturating_sub(1));
         Ok(())
     }
 

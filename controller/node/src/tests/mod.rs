@@ -1,5 +1,7 @@
 //! The controller as a whole, on the store that forgets what was not synced.
 
+mod suite;
+
 use std::sync::Arc;
 use std::time::Instant;
 
