@@ -9,6 +9,7 @@ use millrace_broker::run::StartError;
 use millrace_broker::run::args::Args;
 use millrace_broker::run::logging::Loggers;
 use millrace_broker::run::start::start;
+use millrace_store::allocator_options;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[global_allocator]
@@ -36,6 +37,7 @@ fn run(args: Args) -> Result<(), StartError> {
     }
     let root_level = std::env::var("KAFKA_LOG4J_ROOT_LOGLEVEL").ok();
     let loggers = Arc::new(Loggers::install(root_level.as_deref()));
+    tracing::debug!(options = allocator_options(), "allocator");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("broker")

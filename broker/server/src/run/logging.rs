@@ -32,8 +32,9 @@ const LOGGERS: &[&str] = &[
     "tonic",
 ];
 
-/// Libraries that say too much at INFO; unless somebody asks them, they speak at WARN.
-const QUIET: &[&str] = &["h2", "openraft", "tonic"];
+/// Libraries that say too much at INFO, with the level that they have unless somebody asks for more. What openraft
+/// warns of is part of every election; what goes wrong, the controller says itself.
+const QUIET: &[(&str, &str)] = &[("h2", "WARN"), ("openraft", "ERROR"), ("tonic", "WARN")];
 
 /// Levels that a client may set (`LogLevelConfig.java`).
 const LEVELS: &[(&str, LevelFilter)] = &[
@@ -133,11 +134,8 @@ fn effective(
     logger: &str,
     root: &'static str,
 ) -> &'static str {
-    match set.get(logger) {
-        Some(own) => own,
-        None if QUIET.contains(&logger) && root == "INFO" => "WARN",
-        None => root,
-    }
+    let quiet = || QUIET.iter().find(|(name, _)| *name == logger && root == "INFO").map(|(_, level)| *level);
+    set.get(logger).copied().or_else(quiet).unwrap_or(root)
 }
 
 #[cfg(test)]
@@ -148,7 +146,7 @@ mod tests {
     fn levels_follow_the_root_until_set() {
         let loggers = Loggers::default();
         let of = |name: &str| loggers.levels().into_iter().find(|(n, _)| *n == name).unwrap().1;
-        assert_eq!((of("millrace_log"), of("openraft"), of(ROOT)), ("INFO", "WARN", "INFO"));
+        assert_eq!((of("millrace_log"), of("openraft"), of(ROOT)), ("INFO", "ERROR", "INFO"));
         loggers.change(&[(ROOT, Some("DEBUG")), ("millrace_log", Some("ERROR"))]);
         assert_eq!((of("millrace_log"), of("openraft"), of("millrace_wire")), ("ERROR", "DEBUG", "DEBUG"));
         loggers.change(&[("millrace_log", None)]);
