@@ -13,7 +13,7 @@ pub trait OffsetsLog: Send + Sync + 'static {
 
     /// Whole batches from `offset` on, at least one if there is one below the end of the log. They may begin before
     /// `offset`.
-    fn read(&self, partition: i32, offset: i64) -> BoxFuture<'static, Result<Bytes, LogError>>;
+    fn read(&self, partition: i32, offset: i64) -> BoxFuture<'static, Result<Vec<Bytes>, LogError>>;
 
     /// Where the partition begins and ends, and how much it holds.
     fn bounds(&self, partition: i32) -> Result<Bounds, LogError>;

@@ -17,23 +17,28 @@ pub async fn load(shared: &Shared, cell: &Cell) -> Result<(), LogError> {
     let mut offset = bounds.start_offset;
     let mut errors = 0usize;
     while offset < bounds.end_offset {
-        let bytes = shared.log.read(cell.partition, offset).await?;
-        let next = for_each_record(bytes, |record| {
-            // A batch may begin before the start of the log.
-            if record.offset < bounds.start_offset {
-                return;
-            }
-            if let Err(error) = shard.replay(record.key, record.value, now_ms) {
-                errors += 1;
-                if errors <= MAX_REPORTED {
-                    tracing::warn!(partition = cell.partition, offset = record.offset, %error, "record passed over");
+        let batches = shared.log.read(cell.partition, offset).await?;
+        let before = offset;
+        for bytes in batches {
+            let next = for_each_record(bytes, |record| {
+                // A batch may begin before the start of the log.
+                if record.offset < bounds.start_offset {
+                    return;
                 }
+                if let Err(error) = shard.replay(record.key, record.value, now_ms) {
+                    errors += 1;
+                    if errors <= MAX_REPORTED {
+                        tracing::warn!(partition = cell.partition, offset = record.offset, %error, "record passed over");
+                    }
+                }
+            });
+            match next {
+                Ok(next) => offset = offset.max(next.unwrap_or(offset)),
+                Err(error) => return Err(LogError::Unknown(format!("at offset {offset}: {error}"))),
             }
-        });
-        let next = next.map_err(|error| LogError::Unknown(format!("at offset {offset}: {error}")))?;
-        match next {
-            Some(next) if next > offset => offset = next,
-            _ => return Err(LogError::Unknown(format!("nothing to read at offset {offset}"))),
+        }
+        if offset == before {
+            return Err(LogError::Unknown(format!("nothing to read at offset {offset}")));
         }
         // Other shards and the connections share this thread.
         tokio::task::yield_now().await;

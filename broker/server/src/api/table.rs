@@ -155,6 +155,15 @@ rows! {
     FetchRequest => fetch, 4..=18, Authenticated, Rule::PerResource, FETCH;
     ListOffsetsRequest => list_offsets, 1..=10, Authenticated, Rule::PerResource, LISTS;
     MetadataRequest => metadata, 0..=13, Authenticated, Rule::PerResource, LISTS;
+    OffsetCommitRequest => offset_commit, 2..=9, Authenticated, Rule::PerResource, LISTS;
+    OffsetFetchRequest => offset_fetch, 1..=9, Authenticated, Rule::PerResource, LISTS;
+    FindCoordinatorRequest => find_coordinator, 0..=6, Authenticated, Rule::PerResource, LISTS;
+    JoinGroupRequest => join_group, 0..=9, Authenticated, Rule::PerResource, LISTS;
+    HeartbeatRequest => heartbeat, 0..=4, Authenticated, Rule::PerResource, EXEMPT;
+    LeaveGroupRequest => leave_group, 0..=5, Authenticated, Rule::PerResource, LISTS;
+    SyncGroupRequest => sync_group, 0..=5, Authenticated, Rule::PerResource, LISTS;
+    DescribeGroupsRequest => describe_groups, 0..=6, Authenticated, Rule::PerResource, LISTS;
+    ListGroupsRequest => list_groups, 0..=5, Authenticated, Rule::PerResource, LIGHT;
     ApiVersionsRequest => api_versions, 0..=4, Open, Rule::Anyone, EXEMPT;
     CreateTopicsRequest => create_topics, 2..=7, Authenticated, Rule::PerResource, MUTATION;
     DeleteTopicsRequest => delete_topics, 1..=6, Authenticated, Rule::PerResource, MUTATION;
@@ -166,10 +175,12 @@ rows! {
     AlterReplicaLogDirsRequest => alter_replica_log_dirs, 1..=2, Authenticated, Rule::Cluster(Operation::Alter), LISTS;
     DescribeLogDirsRequest => describe_log_dirs, 1..=4, Authenticated, Rule::Cluster(Operation::Describe), LISTS;
     CreatePartitionsRequest => create_partitions, 0..=3, Authenticated, Rule::PerResource, MUTATION;
+    DeleteGroupsRequest => delete_groups, 0..=2, Authenticated, Rule::PerResource, LISTS;
     ElectLeadersRequest => elect_leaders, 0..=2, Authenticated, Rule::Cluster(Operation::Alter), LISTS;
     IncrementalAlterConfigsRequest => incremental_alter_configs, 0..=1, Authenticated, Rule::PerResource, LISTS;
     AlterPartitionReassignmentsRequest => alter_partition_reassignments, 0..=1, Authenticated, Rule::Cluster(Operation::Alter), LISTS;
     ListPartitionReassignmentsRequest => list_partition_reassignments, 0..=0, Authenticated, Rule::Cluster(Operation::Describe), LISTS;
+    OffsetDeleteRequest => offset_delete, 0..=0, Authenticated, Rule::PerResource, LISTS;
     DescribeClientQuotasRequest => describe_client_quotas, 0..=1, Authenticated, Rule::Cluster(Operation::DescribeConfigs), LIGHT;
     DescribeQuorumRequest => describe_quorum, 0..=2, Authenticated, Rule::Cluster(Operation::Describe), LIGHT;
     UpdateFeaturesRequest => update_features, 0..=2, Authenticated, Rule::Cluster(Operation::Alter), LIGHT;
