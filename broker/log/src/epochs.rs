@@ -60,7 +60,7 @@ impl Epochs {
 
     /// End of `epoch` in a log that ends at `log_end`.
     pub fn end_offset_for(&self, epoch: i32, log_end: i64) -> EpochEnd {
-        if epoch < 0 {
+        if epoch == NO_EPOCH {
             return EpochEnd::UNKNOWN;
         }
         let (Some(first), Some(last)) = (self.entries.first(), self.entries.last()) else {

@@ -81,8 +81,9 @@ pub fn validate(records: &mut BytesMut, spec: ValidateSpec<'_>) -> Result<Valida
     Ok(Validated { record_count: found.count, max_timestamp, log_append_time })
 }
 
-/// Length of the one batch in `records`.
-fn one_batch(records: &[u8]) -> Result<usize, AppendError> {
+/// Length of the one batch in `records`: what can be said before the partition is looked at
+/// (`ProduceRequest.validateRecords`).
+pub fn one_batch(records: &[u8]) -> Result<usize, AppendError> {
     const NOT_ONE: &str = "Produce requests must have exactly one record batch per partition";
     let size = batch_size(records)?.ok_or_else(|| AppendError::invalid(NOT_ONE))?;
     if records[UP_TO_MAGIC - 1] as i8 != MAGIC_V2 {
@@ -144,7 +145,9 @@ fn header<'a>(bytes: &'a [u8], spec: ValidateSpec<'_>) -> Result<BatchView<'a>, 
         return Err(AppendError::invalid("a batch with a producer id needs a sequence number"));
     }
     if client && view.has_producer_id() && view.producer_epoch() < 0 {
-        return Err(AppendError::invalid("a batch with a producer id needs a producer epoch"));
+        // Older than "none", as Kafka has it.
+        let (producer_id, epoch) = (view.producer_id(), view.producer_epoch());
+        return Err(AppendError::InvalidProducerEpoch { producer_id, epoch, current: -1 });
     }
     if view.timestamp_type() == TimestampType::LogAppendTime {
         let records = vec![RecordError { index: 0, message: "producers may not set the timestamp type to LogAppendTime" }];

@@ -61,14 +61,17 @@ impl ReplicaManager {
     }
 
     /// Forgets producers that have been silent for `expiration_ms`: in memory, and in the rows of all directories.
-    /// Waits for the disk. Returns how many rows were removed.
+    /// Waits for the disk. Returns how many were forgotten.
     pub fn expire_producers(&self, now_ms: i64, expiration_ms: i64) -> usize {
+        let mut removed = 0;
         for partition in self.partitions() {
-            if let Err(error) = partition.log().expire_producers(now_ms, expiration_ms) {
-                tracing::warn!(topic = %partition.topic(), partition = partition.index(), %error, "producers could not be expired");
+            match partition.log().expire_producers(now_ms, expiration_ms) {
+                Ok(n) => removed += n,
+                Err(error) => {
+                    tracing::warn!(topic = %partition.topic(), partition = partition.index(), %error, "producers could not be expired");
+                }
             }
         }
-        let mut removed = 0;
         for dir in self.dirs().iter().filter(|d| !d.is_offline()) {
             match dir.rows().and_then(|rows| sweep(&*rows, now_ms, expiration_ms)) {
                 Ok(n) => removed += n,

@@ -217,7 +217,7 @@ impl Partition {
     /// Fails unless this broker leads at the epoch that the client knows; −1 is not checked.
     pub(crate) fn check_leader(&self, epoch: i32) -> Result<(), ReadError> {
         let current = self.leader_epoch();
-        if epoch >= 0 && epoch < current {
+        if epoch != -1 && epoch < current {
             return Err(ReadError::FencedEpoch { current });
         }
         if epoch > current {

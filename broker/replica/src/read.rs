@@ -191,7 +191,10 @@ impl Partition {
             }
             OffsetSpec::LatestTiered => return Ok(None),
             OffsetSpec::Earliest | OffsetSpec::EarliestLocal => {
+                let current = self.leader_epoch();
                 return off_thread(move || {
+                    // An empty log starts in the epoch of its leader.
+                    log.assign_epoch(current)?;
                     let offset = log.log_start();
                     Ok(Some(ListedOffset { timestamp: -1, offset, leader_epoch: log.epoch_of(offset)? }))
                 })
