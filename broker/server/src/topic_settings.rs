@@ -34,10 +34,14 @@ pub struct TopicSetting {
     pub sensitive: bool,
 }
 
+/// Settings for tests alone, which Kafka does not show.
+const INTERNAL: &str = "internal.";
+
 /// All settings of a topic that has the given values of its own, sorted by name.
 pub fn effective(config: &LiveConfig, own: &[(String, String)]) -> Vec<TopicSetting> {
     topic::TABLE
         .iter()
+        .filter(|def| !def.name.starts_with(INTERNAL))
         .map(|def| {
             let set = own.iter().find(|(key, _)| key == def.name);
             let (value, origin) = match set {

@@ -10,6 +10,7 @@ use millrace_wire::kp::messages::alter_partition_reassignments_response::{
 use millrace_wire::kp::messages::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse,
 };
+use millrace_wire::kp::protocol::StrBytes;
 
 use super::convert::error_fields;
 use super::{Answer, Cx};
@@ -24,6 +25,12 @@ pub fn handle(
 ) -> impl Future<Output = Answer<AlterPartitionReassignmentsResponse>> + Send + 'static {
     async move {
         let version = cx.version();
+        if request.topics.is_empty() {
+            // The controller is not even asked; the message then is empty rather than missing, as in Kafka.
+            let mut response = response(&request, version, &[]);
+            response.error_message = Some(StrBytes::default());
+            return Answer::Send(response);
+        }
         let allow_rf_change = request.allow_replication_factor_change;
         let command = Command::AlterPartitionReassignments {
             partitions: wishes(&request),

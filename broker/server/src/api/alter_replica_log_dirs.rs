@@ -15,6 +15,12 @@ use super::codes;
 use super::convert::topic_name;
 use super::{Answer, Cx};
 
+/// What Kafka adds to topic and partition in the name of a copy's directory, `.<id>-future` with an id of 32 characters.
+/// Names that do not leave room for it are refused here too, so that they fit everywhere.
+const SUFFIX: usize = "-".len() + ".".len() + 32 + "-future".len();
+/// Longest name of a file or directory.
+const FILE_NAME_MAX: usize = 255;
+
 /// Starts the moves; a partition that is named twice goes where it was named last.
 pub fn handle(
     cx: Cx,
@@ -49,6 +55,9 @@ async fn start(
     index: i32,
     path: &str,
 ) -> Result<(), ErrorCode> {
+    if topic.len() + index.to_string().len() + SUFFIX > FILE_NAME_MAX {
+        return Err(ErrorCode::InvalidTopicException);
+    }
     if !cx.broker.replicas.has_dir(path) {
         return Err(ErrorCode::LogDirNotFound);
     }

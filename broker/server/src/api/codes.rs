@@ -59,6 +59,15 @@ pub fn append(error: &AppendError) -> Refusal {
     }
 }
 
+/// Records that are not the one batch that they should be; the partition was not looked at. Kafka has a message where
+/// it cannot even tell batches apart.
+pub fn not_one_batch(error: &LogAppendError) -> Refusal {
+    let mut refusal = log_append(error);
+    refusal.judged = false;
+    refusal.message = (refusal.code == ErrorCode::CorruptMessage).then(|| error.to_string());
+    refusal
+}
+
 fn log_append(error: &LogAppendError) -> Refusal {
     match error {
         LogAppendError::Corrupt(_) => Refusal::plain(ErrorCode::CorruptMessage),

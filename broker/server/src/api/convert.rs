@@ -40,8 +40,13 @@ pub fn broker_ids(nodes: &[NodeId]) -> Vec<BrokerId> {
 pub fn error_fields(result: &Result<(), ApiError>) -> (i16, Option<StrBytes>) {
     match result {
         Ok(()) => (ErrorCode::None.code(), None),
-        Err(error) => (error.code.code(), message_field(error)),
+        Err(error) => (error.code.code(), specific_message(error)),
     }
+}
+
+/// The message of an error, `None` when it says no more than the code does: Kafka leaves those out of most answers.
+pub fn specific_message(error: &ApiError) -> Option<StrBytes> {
+    message_field(error).filter(|message| **message != *error.code.default_message())
 }
 
 /// The message of an error, `None` when it has none.

@@ -10,7 +10,7 @@ use millrace_wire::kp::messages::create_partitions_request::CreatePartitionsTopi
 use millrace_wire::kp::messages::create_partitions_response::CreatePartitionsTopicResult;
 use millrace_wire::kp::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
 
-use super::convert::{message_field, topic_name};
+use super::convert::{specific_message, topic_name};
 use super::{Answer, Cx};
 
 /// Adds partitions; every topic has its own result.
@@ -98,7 +98,7 @@ fn result(name: &str, error: &ApiError) -> CreatePartitionsTopicResult {
     let mut result = CreatePartitionsTopicResult::default();
     result.name = topic_name(name);
     result.error_code = error.code.code();
-    result.error_message = message_field(error);
+    result.error_message = specific_message(error);
     result
 }
 

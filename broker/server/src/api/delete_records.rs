@@ -1,18 +1,19 @@
 //! DeleteRecords (KIP-107; `ReplicaManager.deleteRecords`): moves log starts up.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 
 use millrace_metadata::error::ErrorCode;
 use millrace_metadata::image::Image;
 use millrace_metadata::names::is_internal;
 use millrace_security::Operation;
-use millrace_wire::kp::messages::delete_records_request::DeleteRecordsPartition;
 use millrace_wire::kp::messages::delete_records_response::{
     DeleteRecordsPartitionResult, DeleteRecordsTopicResult,
 };
 use millrace_wire::kp::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 
 use super::codes;
+use super::convert::topic_name;
 use super::{Answer, Cx};
 
 /// Deletes, one partition after the other.
@@ -23,16 +24,16 @@ pub fn handle(
     async move {
         let image = cx.broker.image();
         let mut response = DeleteRecordsResponse::default();
-        for topic in &request.topics {
+        for (name, partitions) in distinct(&request) {
             let mut out = DeleteRecordsTopicResult::default();
-            out.name = topic.name.clone();
-            let allowed = cx.may_topic(Operation::Delete, &topic.name);
-            for asked in &topic.partitions {
+            out.name = topic_name(name);
+            let allowed = cx.may_topic(Operation::Delete, name);
+            for (index, offset) in partitions {
                 let done = match allowed {
-                    true => delete(&cx, &image, &topic.name, asked).await,
+                    true => delete(&cx, &image, name, (index, offset)).await,
                     false => Err(ErrorCode::TopicAuthorizationFailed),
                 };
-                out.partitions.push(result(asked.partition_index, done));
+                out.partitions.push(result(index, done));
             }
             response.topics.push(out);
         }
@@ -40,14 +41,33 @@ pub fn handle(
     }
 }
 
+/// Each partition once, with the offset that is named last for it. A topic without partitions is not answered, as in
+/// Kafka.
+fn distinct(request: &DeleteRecordsRequest) -> BTreeMap<&str, BTreeMap<i32, i64>> {
+    let mut topics: BTreeMap<&str, BTreeMap<i32, i64>> = BTreeMap::new();
+    for topic in request
+        .topics
+        .iter()
+        .filter(|topic| !topic.partitions.is_empty())
+    {
+        let partitions = topics.entry(&topic.name).or_default();
+        partitions.extend(
+            topic
+                .partitions
+                .iter()
+                .map(|p| (p.partition_index, p.offset)),
+        );
+    }
+    topics
+}
+
 /// Returns the new low watermark.
 async fn delete(
     cx: &Cx,
     image: &Image,
     topic: &str,
-    asked: &DeleteRecordsPartition,
+    (index, offset): (i32, i64),
 ) -> Result<i64, ErrorCode> {
-    let index = asked.partition_index;
     image
         .partition(topic, index)
         .ok_or(ErrorCode::UnknownTopicOrPartition)?;
@@ -60,7 +80,7 @@ async fn delete(
         .partition(topic, index)
         .map_err(|error| codes::lookup(&error))?;
     partition
-        .delete_records(asked.offset)
+        .delete_records(offset)
         .await
         .map_err(|error| codes::delete_records(&error))
 }

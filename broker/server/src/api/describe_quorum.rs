@@ -6,8 +6,9 @@ use std::future::{Future, ready};
 use millrace_controller::{QuorumInfo, Voter};
 use millrace_metadata::NO_NODE;
 use millrace_metadata::error::ErrorCode;
+use millrace_metadata::image::BrokerImage;
 use millrace_wire::kp::messages::describe_quorum_response::{
-    PartitionData, ReplicaState, TopicData,
+    Listener, Node, PartitionData, ReplicaState, TopicData,
 };
 use millrace_wire::kp::messages::{BrokerId, DescribeQuorumRequest, DescribeQuorumResponse};
 use uuid::Uuid;
@@ -19,6 +20,8 @@ use super::{Answer, Cx};
 const CLUSTER_METADATA: &str = "__cluster_metadata";
 /// First version with error messages.
 const MESSAGES: i16 = 2;
+/// First version with the voters' addresses.
+const NODES: i16 = 2;
 /// First version with directory ids.
 const DIRECTORIES: i16 = 2;
 
@@ -79,7 +82,29 @@ fn describe(cx: &Cx, quorum: &QuorumInfo) -> DescribeQuorumResponse {
     topic.partitions.push(partition);
     let mut response = DescribeQuorumResponse::default();
     response.topics.push(topic);
+    if cx.version() >= NODES {
+        let image = cx.broker.image();
+        let voters = quorum
+            .voters
+            .iter()
+            .filter_map(|voter| image.broker(voter.id));
+        response.nodes = voters.map(|broker| node(broker)).collect();
+    }
     response
+}
+
+/// Brokers take requests for the controller, so that a voter is reached at its broker's listeners.
+fn node(broker: &BrokerImage) -> Node {
+    let mut out = Node::default();
+    out.node_id = BrokerId(broker.id);
+    for endpoint in &broker.endpoints {
+        let mut listener = Listener::default();
+        listener.name = text(&endpoint.listener);
+        listener.host = text(&endpoint.host);
+        listener.port = endpoint.port;
+        out.listeners.push(listener);
+    }
+    out
 }
 
 fn state(version: i16, replica: &Voter) -> ReplicaState {

@@ -25,7 +25,9 @@ pub fn handle(
     async move {
         let version = cx.version();
         if !matches!(request.election_type, PREFERRED | UNCLEAN) {
-            return Answer::Send(refuse(&request, version, ErrorCode::InvalidRequest));
+            let message = format!("There is no election type {}", request.election_type);
+            let error = ApiError::new(ErrorCode::InvalidRequest, message);
+            return Answer::Send(refuse_with(&request, version, error));
         }
         let partitions = request.topic_partitions.as_ref().map(|topics| {
             topics
@@ -100,11 +102,19 @@ pub fn refuse(
     version: i16,
     error: ErrorCode,
 ) -> ElectLeadersResponse {
-    let failed = Err(ApiError::new(error, ""));
+    refuse_with(request, version, ApiError::new(error, ""))
+}
+
+fn refuse_with(
+    request: &ElectLeadersRequest,
+    version: i16,
+    error: ApiError,
+) -> ElectLeadersResponse {
     let mut response = ElectLeadersResponse::default();
     if version >= TOP_LEVEL_ERROR {
-        response.error_code = error.code();
+        response.error_code = error.code.code();
     }
+    let failed = Err(error);
     for topic in request.topic_partitions.iter().flatten() {
         let mut out = ReplicaElectionResult::default();
         out.topic = topic.topic.clone();

@@ -377,10 +377,17 @@ pub fn refuse(request: &FetchRequest, version: i16, error: ErrorCode) -> FetchRe
                 partitions: topic
                     .partitions
                     .iter()
-                    .map(|p| FetchPartition::empty(p.partition, error.code()))
+                    .map(|p| refused_partition(p.partition, error))
                     .collect(),
             })
             .collect();
     }
     response
+}
+
+fn refused_partition(index: i32, error: ErrorCode) -> FetchPartition {
+    FetchPartition {
+        aborted: Some(Vec::new()),
+        ..FetchPartition::empty(index, error.code())
+    }
 }

@@ -1,6 +1,6 @@
 //! ListOffsets (`ReplicaManager.fetchOffset`, `Partition.fetchOffsetForTimestamp`).
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 use std::future::Future;
 
 use millrace_metadata::error::ErrorCode;
@@ -14,6 +14,7 @@ use millrace_wire::kp::messages::list_offsets_response::{
 use millrace_wire::kp::messages::{ListOffsetsRequest, ListOffsetsResponse};
 
 use super::codes;
+use super::convert::topic_name;
 use super::{Answer, Cx};
 
 /// Replica ids of those that ask: a consumer, and a tool that may ask any replica.
@@ -39,21 +40,20 @@ pub fn handle(
                 (_, _) => Isolation::LogEnd,
             },
             any_replica: request.replica_id.0 == DEBUGGING,
-            twice: twice(&request),
         };
         let mut response = ListOffsetsResponse::default();
-        for topic in &request.topics {
+        for (name, partitions) in distinct(&request) {
             let mut out = ListOffsetsTopicResponse::default();
-            out.name = topic.name.clone();
-            out.partitions = Vec::with_capacity(topic.partitions.len());
-            let allowed = cx.may_topic(Operation::Describe, &topic.name);
-            for asked in &topic.partitions {
-                let found = match allowed {
-                    true => find(&cx, &image, &how, &topic.name, asked).await,
-                    false => Err(ErrorCode::TopicAuthorizationFailed),
+            out.name = topic_name(name);
+            out.partitions = Vec::with_capacity(partitions.len());
+            let allowed = cx.may_topic(Operation::Describe, name);
+            for (index, asked) in partitions {
+                let found = match asked {
+                    _ if !allowed => Err(ErrorCode::TopicAuthorizationFailed),
+                    Asked::Twice => Err(ErrorCode::InvalidRequest),
+                    Asked::Once(asked) => find(&cx, &image, &how, name, asked).await,
                 };
-                out.partitions
-                    .push(result(cx.version(), asked.partition_index, found));
+                out.partitions.push(result(cx.version(), index, found));
             }
             response.topics.push(out);
         }
@@ -64,21 +64,30 @@ pub fn handle(
 struct How {
     isolation: Isolation,
     any_replica: bool,
-    /// Partitions that the request names more than once.
-    twice: HashSet<(String, i32)>,
 }
 
-fn twice(request: &ListOffsetsRequest) -> HashSet<(String, i32)> {
-    let mut seen = HashSet::new();
-    let mut twice = HashSet::new();
-    for topic in &request.topics {
-        for partition in &topic.partitions {
-            if !seen.insert((&*topic.name, partition.partition_index)) {
-                twice.insert((topic.name.to_string(), partition.partition_index));
-            }
+/// What is asked of a partition; one that is named twice is refused.
+enum Asked<'a> {
+    Once(&'a ListOffsetsPartition),
+    Twice,
+}
+
+/// Each partition once. A topic without partitions is not answered, as in Kafka.
+fn distinct(request: &ListOffsetsRequest) -> BTreeMap<&str, BTreeMap<i32, Asked<'_>>> {
+    let mut topics: BTreeMap<&str, BTreeMap<i32, Asked<'_>>> = BTreeMap::new();
+    for topic in request
+        .topics
+        .iter()
+        .filter(|topic| !topic.partitions.is_empty())
+    {
+        let partitions = topics.entry(&topic.name).or_default();
+        for asked in &topic.partitions {
+            let one = partitions.entry(asked.partition_index);
+            one.and_modify(|seen| *seen = Asked::Twice)
+                .or_insert(Asked::Once(asked));
         }
     }
-    twice
+    topics
 }
 
 /// What a timestamp asks for, if the version knows it.
@@ -106,9 +115,6 @@ async fn find(
     asked: &ListOffsetsPartition,
 ) -> Result<Found, ErrorCode> {
     let index = asked.partition_index;
-    if !how.twice.is_empty() && how.twice.contains(&(topic.to_owned(), index)) {
-        return Err(ErrorCode::InvalidRequest);
-    }
     let spec = meaning(asked.timestamp, cx.version()).ok_or(ErrorCode::UnsupportedVersion)?;
     image
         .partition(topic, index)

@@ -23,6 +23,8 @@ use crate::{auto_create, nodes};
 
 /// First version in which topics may be asked for by id (KIP-516).
 const TOPIC_IDS: i16 = 12;
+/// First version with an error for the whole answer.
+const TOP_LEVEL_ERROR: i16 = 13;
 /// First and last version with the cluster's authorized operations (KIP-430, KIP-700).
 const CLUSTER_OPERATIONS: (i16, i16) = (8, 10);
 /// First version that names a missing listener instead of a missing leader.
@@ -300,8 +302,11 @@ fn frame(
 }
 
 /// Answers every topic of the request with the error.
-pub fn refuse(request: &MetadataRequest, _version: i16, error: ErrorCode) -> MetadataResponse {
+pub fn refuse(request: &MetadataRequest, version: i16, error: ErrorCode) -> MetadataResponse {
     let mut response = MetadataResponse::default();
+    if version >= TOP_LEVEL_ERROR {
+        response.error_code = error.code();
+    }
     for topic in request.topics.iter().flatten() {
         let name = topic.name.as_ref().map_or("", |name| name);
         let mut refused = failed(Some(name), error);

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use millrace_log::BatchView;
+use millrace_log::validate::one_batch;
 use millrace_metadata::error::ErrorCode;
 use millrace_metadata::ids::TopicId;
 use millrace_metadata::image::Image;
@@ -118,9 +119,11 @@ fn append_all(cx: &Cx, request: ProduceRequest) -> Work {
     Work {
         acks: request.acks,
         deadline: Instant::now() + timeout,
+        // Kafka does not answer for a topic of which nothing was asked.
         topics: request
             .topics
             .into_iter()
+            .filter(|topic| !topic.partitions.is_empty())
             .map(|topic| appender.topic(topic))
             .collect(),
     }
@@ -196,6 +199,9 @@ impl Appender<'_> {
     }
 
     fn append(&self, topic: &str, index: i32, records: BytesMut) -> State {
+        if let Err(error) = one_batch(&records) {
+            return State::Done(Outcome::refused(codes::not_one_batch(&error)));
+        }
         let partition = match self.cx.broker.replicas.partition(topic, index) {
             Ok(partition) => partition,
             Err(error) => return codes::lookup(&error).into(),
