@@ -1,5 +1,6 @@
 //! The log store on a directory: opens it, runs its threads, closes it.
 
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -85,8 +86,8 @@ impl RocksLogStore {
         let committer = recover::journal(&core, &engine)?;
         let ingest_core = core.clone();
         let running = Running {
-            committer: spawn(&core.path, "store-commit", move || committer.run())?,
-            ingester: spawn(&core.path, "store-ingest", move || ingest::run(&ingest_core))?,
+            committer: spawn(&core, "store-commit", move || committer.run())?,
+            ingester: spawn(&core, "store-ingest", move || ingest::run(&ingest_core))?,
             directory,
         };
         Ok(RocksLogStore { core, running: Mutex::new(Some(running)), clean })
@@ -162,9 +163,21 @@ impl RocksLogStore {
     }
 }
 
-fn spawn(path: &Path, name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {
-    let thread = std::thread::Builder::new().name(name.into()).spawn(run);
-    thread.map_err(|e| refused(path, format!("cannot start a thread: {e}")))
+/// Starts a thread of the store; a panic in it stops the store rather than leaving callers waiting for ever.
+fn spawn(
+    core: &Arc<Core>,
+    name: &'static str,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, StoreError> {
+    let watched = core.clone();
+    let body = move || {
+        if std::panic::catch_unwind(AssertUnwindSafe(run)).is_err() {
+            let path = watched.path.display().to_string();
+            watched.poison(StoreError::Poisoned { path, what: format!("the thread {name} failed, see the log") });
+        }
+    };
+    let thread = std::thread::Builder::new().name(name.into()).spawn(body);
+    thread.map_err(|e| refused(&core.path, format!("cannot start a thread: {e}")))
 }
 
 impl Drop for RocksLogStore {
