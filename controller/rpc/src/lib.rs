@@ -1,14 +1,14 @@
 //! Encodings of what controllers keep and send. See `README.md`.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-
+mod command;
 mod error;
 mod ids;
 mod record;
-
-mod version;
+mod reply;
 #[cfg(test)]
 mod tests;
+mod version;
 
 /// Types and services that the `.proto` files define.
 pub mod pb {
@@ -16,10 +16,10 @@ pub mod pb {
     tonic::include_proto!("millrace.v1");
 }
 
-
+pub use command::{command_from_pb, command_to_pb};
 pub use error::DecodeError;
 pub use ids::dir_id;
-pub use record::{record_from_pb, record_to_pb, records_from_pb, records_to_pb};
-
 pub use prost::Message;
+pub use record::{record_from_pb, record_to_pb, records_from_pb, records_to_pb};
+pub use reply::{error_from_pb, error_to_pb, reply_from_pb, reply_to_pb};
 pub use version::{decode, encode};
