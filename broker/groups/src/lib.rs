@@ -5,6 +5,7 @@ mod batch;
 mod classic;
 mod config;
 mod effects;
+pub mod memory;
 mod records;
 mod runtime;
 mod shard;
