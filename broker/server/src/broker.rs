@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::config::LiveConfig;
 use crate::metrics::Metrics;
+use crate::net::AnswerMemory;
 use crate::run::logging::Loggers;
 use crate::sessions::FetchSessions;
 
@@ -47,6 +48,8 @@ pub struct Broker {
     pub authorizer: Arc<Authorizer>,
     /// Counters of requests.
     pub metrics: Metrics,
+    /// Bytes of answers that wait for slow readers.
+    pub answers: AnswerMemory,
 }
 
 impl Broker {

@@ -65,6 +65,12 @@ pub fn render(broker: &Broker, net: &NetStats, request_memory: usize) -> String 
         "Bytes of requests being read or handled.",
         request_memory as u64,
     );
+    page.one(
+        "millrace_answer_memory_bytes",
+        "gauge",
+        "Bytes of answers that wait for slow readers.",
+        broker.answers.waiting() as u64,
+    );
     let image = broker.image();
     page.one(
         "millrace_metadata_index",

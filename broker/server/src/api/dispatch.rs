@@ -11,9 +11,13 @@ use millrace_wire::{CodecError, Frame, RequestHeader, WireRequest, WireResponse}
 use super::table::{self, Access, Load, Row, Rule};
 use super::{Answer, Cx, api_versions};
 use crate::broker::Broker;
-use crate::net::{Conn, Dispatched, FrameRule, Outcome, Pending, Service};
+use crate::net::{AnswerMemory, Conn, Dispatched, FrameRule, Outcome, Pending, Service};
 
 impl Service for Broker {
+    fn answer_memory(&self) -> &AnswerMemory {
+        &self.answers
+    }
+
     fn frame_rule(&self, api_key: i16) -> FrameRule {
         match table::row(api_key) {
             Some(row) => FrameRule {

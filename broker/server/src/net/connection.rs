@@ -89,8 +89,16 @@ impl Future for Running {
     }
 }
 
+/// What a connection leaves unwritten waits no more.
+impl<IO, S: Service> Drop for Connection<IO, S> {
+    fn drop(&mut self) {
+        let unwritten = self.outbox.bytes();
+        self.shared.service.answer_memory().remove(unwritten);
+    }
+}
+
 /// One connection's state. A future that resolves when the connection is over.
-pub struct Connection<IO, S> {
+pub struct Connection<IO, S: Service> {
     io: IO,
     conn: Arc<Conn>,
     shared: Arc<Shared<S>>,
@@ -176,6 +184,7 @@ where
     fn settle(&mut self, outcome: Outcome) -> Result<(), End> {
         match outcome {
             Outcome::Send(frame) => {
+                self.shared.service.answer_memory().add(frame.len());
                 self.outbox.push(frame);
                 Ok(())
             }
@@ -215,6 +224,7 @@ where
                 Poll::Ready(Ok(written)) => {
                     progress = true;
                     self.write_began = None;
+                    self.shared.service.answer_memory().remove(written);
                     let bytes_out = &self.shared.stats.bytes_out;
                     bytes_out.fetch_add(written as u64, Ordering::Relaxed);
                 }

@@ -1,6 +1,7 @@
 //! Listeners and connections: from accepted sockets to frames, and from answers
 //! back to sockets.
 
+mod answers;
 mod conn;
 mod connection;
 mod intake;
@@ -12,6 +13,7 @@ mod outbox;
 mod service;
 mod stats;
 
+pub use answers::AnswerMemory;
 pub use conn::{Conn, Outcome, Software};
 pub use listener::{BindError, BoundListener, ListenerSpec, Server};
 pub use options::{NetOptions, Times};

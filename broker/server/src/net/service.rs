@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
+use super::answers::AnswerMemory;
 use super::conn::{Conn, Outcome};
 
 /// A request whose handler runs.
@@ -28,6 +29,9 @@ pub struct FrameRule {
 
 /// Takes frames to their handlers.
 pub trait Service: Send + Sync + 'static {
+    /// Where the bytes of answers that wait for their sockets are counted.
+    fn answer_memory(&self) -> &AnswerMemory;
+
     /// How frames of this API are taken in.
     fn frame_rule(&self, api_key: i16) -> FrameRule;
 

@@ -29,10 +29,20 @@ mod key {
     pub const NEVER: i16 = 7;
 }
 
-#[derive(Default)]
 struct Echo {
+    answers: AnswerMemory,
     slow: AtomicUsize,
     slow_beside_serial: AtomicUsize,
+}
+
+impl Default for Echo {
+    fn default() -> Self {
+        Self {
+            answers: AnswerMemory::new(64 * KIB * KIB),
+            slow: AtomicUsize::new(0),
+            slow_beside_serial: AtomicUsize::new(0),
+        }
+    }
 }
 
 fn answer(frame: BytesMut) -> Outcome {
@@ -43,6 +53,10 @@ fn answer(frame: BytesMut) -> Outcome {
 }
 
 impl Service for Echo {
+    fn answer_memory(&self) -> &AnswerMemory {
+        &self.answers
+    }
+
     fn frame_rule(&self, api_key: i16) -> FrameRule {
         FrameRule {
             max_frame: 64 * KIB * KIB,
@@ -187,6 +201,26 @@ async fn large_frames_pass_and_their_memory_is_returned() {
     assert_eq!(link.shared.memory.used(), 0);
     drop((writer.await.unwrap(), read));
     assert!(matches!(link.end.await.unwrap(), End::Eof));
+    assert_eq!(link.shared.service.answers.waiting(), 0);
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_held_back_and_then_forgotten() {
+    let mut link = link(64 * KIB);
+    let frame = request(key::ECHO, &vec![0; 900 * KIB]);
+    let mut sent = 0;
+    let brief = Duration::from_millis(200);
+    while tokio::time::timeout(brief, link.peer.write_all(&frame))
+        .await
+        .is_ok()
+    {
+        sent += 1;
+        assert!(sent < 10, "nothing holds the client back");
+    }
+    assert!(link.shared.service.answers.waiting() > 0);
+    drop(link.peer);
+    assert!(matches!(link.end.await.unwrap(), End::Io(_) | End::Eof));
+    assert_eq!(link.shared.service.answers.waiting(), 0);
 }
 
 #[tokio::test]

@@ -35,13 +35,15 @@ use crate::config::{BrokerConfig, GroupsConfig, LiveConfig, Settings};
 use crate::glue::{OffsetsPartitions, ProducerIdBlocks};
 use crate::http::{Http, HttpState};
 use crate::metrics::Metrics;
-use crate::net::{BoundListener, NetOptions, Server, Times};
+use crate::net::{AnswerMemory, BoundListener, NetOptions, Server, Times};
 use crate::sessions::FetchSessions;
 
 /// Directory of the metadata log inside `metadata.log.dir`.
 const METADATA: &str = "__cluster_metadata";
 /// A connection that is never closed for idleness outlives this only if the broker does.
 const IDLE_NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+/// Share of `memory.limit` for answers that wait for slow readers.
+const ANSWERS_SHARE: usize = 4;
 /// Longest wait for committed offsets to be read; what is not read by then is answered with
 /// `COORDINATOR_LOAD_IN_PROGRESS`.
 const GROUPS_WAIT: Duration = Duration::from_secs(10);
@@ -161,6 +163,7 @@ async fn serve(
         clock,
         loggers,
         metrics: Metrics::default(),
+        answers: AnswerMemory::new(usize::try_from(config.memory_limit).unwrap_or(usize::MAX) / ANSWERS_SHARE),
         authorizer: Arc::new(Authorizer::allow_all()),
     });
     let ports: Vec<(String, u16)> = bound.iter().map(|b| (b.name().to_owned(), b.port())).collect();
