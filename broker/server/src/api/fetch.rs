@@ -81,6 +81,7 @@ fn limits(cx: &Cx, request: &FetchRequest, replica: i32) -> Limits {
         .max_bytes
         .max(0)
         .min(cx.broker.config.current().fetch_max_bytes) as usize;
+    let max_bytes = cx.broker.answers.allowance(max_bytes);
     Limits {
         max_bytes,
         min_bytes: (request.min_bytes.max(0) as usize).min(max_bytes),
