@@ -98,7 +98,7 @@ fn new_value(
 
 /// The default of a setting that is a list; `None` if it is not one.
 fn list_default(resource: &ConfigResource, key: &str, defaults: &Defaults) -> Option<String> {
-    let def = config::find(table(resource.kind)?, key).filter(|def| def.kind == Kind::List)?;
+    let def = definition(resource.kind, key).filter(|def| def.kind == Kind::List)?;
     if key == "cleanup.policy" && resource.kind == ResourceKind::Topic {
         let policy = defaults.topic.0.cleanup_policy;
         let items = [(policy.compact, "compact"), (policy.delete, "delete")];
@@ -127,17 +127,21 @@ pub(crate) fn validate<'a>(
     Ok(())
 }
 
-fn table(kind: ResourceKind) -> Option<&'static [ConfigDef]> {
+fn definition(kind: ResourceKind, key: &str) -> Option<&'static ConfigDef> {
     match kind {
-        ResourceKind::Topic => Some(config::topic::TABLE),
-        ResourceKind::Broker | ResourceKind::Group | ResourceKind::BrokerLogger | ResourceKind::ClientMetrics => None,
+        ResourceKind::Topic => config::find(config::topic::TABLE, key),
+        ResourceKind::Group => config::find(config::group::TABLE, key),
+        ResourceKind::Broker => config::broker::find(config::broker::base_name(key).unwrap_or(key)),
+        ResourceKind::BrokerLogger | ResourceKind::ClientMetrics => None,
     }
 }
 
 fn validate_value(resource: &ConfigResource, key: &str, value: &str) -> Result<(), ApiError> {
     match resource.kind {
         ResourceKind::Topic => config::validate_topic(&resource.name, key, value),
-        ResourceKind::Broker | ResourceKind::Group | ResourceKind::BrokerLogger | ResourceKind::ClientMetrics => Ok(()),
+        ResourceKind::Group => config::validate_group(key, value),
+        // What a broker setting may be depends on the broker's own file: it checks before it asks.
+        ResourceKind::Broker | ResourceKind::BrokerLogger | ResourceKind::ClientMetrics => Ok(()),
     }
 }
 
