@@ -1,5 +1,6 @@
 //! `millrace topics`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use millrace_metadata::{ErrorCode, TopicId};
@@ -22,6 +23,9 @@ const TIMEOUT_MS: i32 = 30_000;
 
 /// First version that deletes by name or id.
 const FIRST_DELETE_WITH_ID: i16 = 6;
+
+/// Topics whose settings are asked for at once.
+const TOPICS_PER_CALL: usize = 200;
 
 /// Number of topics among the kinds of resources.
 const TOPIC_RESOURCE: i8 = 2;
@@ -143,47 +147,56 @@ async fn describe(session: &mut Session, topics: Vec<String>) -> Result<String, 
         .topics
         .retain(|topic| wanted.is_some() || !topic.is_internal);
     metadata.topics.sort_by(|a, b| name_of(a).cmp(name_of(b)));
-    let mut text = String::new();
     for topic in &metadata.topics {
-        let subject = format!("topic {}", name_of(topic));
-        check(&subject, topic.error_code, None)?;
-        let settings = settings(session, name_of(topic)).await?;
-        if !text.is_empty() {
-            text.push('\n');
-        }
-        page(&mut text, topic, &settings);
+        check(&format!("topic {}", name_of(topic)), topic.error_code, None)?;
     }
-    Ok(text)
+    let mut pages = Vec::with_capacity(metadata.topics.len());
+    for chunk in metadata.topics.chunks(TOPICS_PER_CALL) {
+        let settings = settings(session, chunk).await?;
+        for topic in chunk {
+            let own = settings.get(name_of(topic)).map_or(&[][..], Vec::as_slice);
+            pages.push(page(topic, own));
+        }
+    }
+    Ok(pages.join("\n"))
 }
 
-/// What was set on the topic itself, as `key=value`.
-async fn settings(session: &mut Session, topic: &str) -> Result<Vec<String>, Error> {
-    let resource = DescribeConfigsResource::default()
-        .with_resource_type(TOPIC_RESOURCE)
-        .with_resource_name(StrBytes::from_string(topic.to_owned()))
-        .with_configuration_keys(None);
-    let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
+/// What was set on the topics themselves, as `key=value`.
+async fn settings(
+    session: &mut Session,
+    topics: &[MetadataResponseTopic],
+) -> Result<BTreeMap<String, Vec<String>>, Error> {
+    let resources = topics.iter().map(|topic| {
+        DescribeConfigsResource::default()
+            .with_resource_type(TOPIC_RESOURCE)
+            .with_resource_name(StrBytes::from_string(name_of(topic).to_owned()))
+            .with_configuration_keys(None)
+    });
+    let request = DescribeConfigsRequest::default().with_resources(resources.collect());
     let answer = session.call(&request).await?;
-    let mut settings = Vec::new();
+    let mut settings: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for result in &answer.results {
+        let topic = result.resource_name.to_string();
         check(
             &format!("settings of topic {topic}"),
             result.error_code,
             result.error_message.as_deref(),
         )?;
+        let own = settings.entry(topic).or_default();
         for config in result
             .configs
             .iter()
             .filter(|c| c.config_source == SOURCE_TOPIC)
         {
             let value = config.value.as_deref().unwrap_or("(hidden)");
-            settings.push(format!("{}={value}", &*config.name));
+            own.push(format!("{}={value}", &*config.name));
         }
     }
     Ok(settings)
 }
 
-fn page(text: &mut String, topic: &MetadataResponseTopic, settings: &[String]) {
+fn page(topic: &MetadataResponseTopic, settings: &[String]) -> String {
+    let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
@@ -217,6 +230,7 @@ fn page(text: &mut String, topic: &MetadataResponseTopic, settings: &[String]) {
         &["#PARTITION", "#LEADER", "REPLICAS", "IN SYNC"],
         rows,
     ));
+    text
 }
 
 fn name_of(topic: &MetadataResponseTopic) -> &str {

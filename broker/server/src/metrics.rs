@@ -78,6 +78,7 @@ pub fn render(broker: &Broker, net: &NetStats, request_memory: usize) -> String 
         "Index of the newest metadata record that is applied.",
         image.index,
     );
+    storage(&mut page, broker);
     process(&mut page);
     page.text
 }
@@ -136,6 +137,29 @@ fn network(page: &mut Page, net: &NetStats) {
     for (name, kind, help, value) in series {
         page.one(name, kind, help, value.load(Ordering::Relaxed));
     }
+}
+
+fn storage(page: &mut Page, broker: &Broker) {
+    let partitions = broker.replicas.partitions();
+    page.one(
+        "millrace_partitions",
+        "gauge",
+        "Partitions on this broker.",
+        partitions.len() as u64,
+    );
+    page.one(
+        "millrace_log_bytes",
+        "gauge",
+        "Bytes of record batches kept.",
+        partitions.iter().map(|p| p.size_bytes()).sum(),
+    );
+    let dirs = broker.replicas.dirs();
+    page.one(
+        "millrace_offline_log_dirs",
+        "gauge",
+        "Data directories that failed.",
+        dirs.iter().filter(|dir| dir.is_offline()).count() as u64,
+    );
 }
 
 /// What the kernel knows about the process; left out where it does not tell.

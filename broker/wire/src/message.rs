@@ -13,6 +13,11 @@ pub trait WireRequest: Sized + Send + 'static {
     /// The API's number.
     const KEY: i16;
 
+    /// First and last version in which both the request can be read and its
+    /// answer written. The crate's own `valid_versions` is too wide for three
+    /// APIs.
+    const VERSIONS: (i16, i16);
+
     /// Decodes the body, and says how many bytes follow it.
     fn decode_body(body: BytesMut, version: i16) -> Result<(Self, usize), CodecError>;
 }
@@ -28,8 +33,21 @@ pub trait WireResponse: Send + 'static {
     ) -> Result<Frame, CodecError>;
 }
 
+const fn greater(a: i16, b: i16) -> i16 {
+    if a > b { a } else { b }
+}
+
+const fn less(a: i16, b: i16) -> i16 {
+    if a < b { a } else { b }
+}
+
 impl<R: Request + Send + 'static> WireRequest for R {
     const KEY: i16 = R::KEY;
+
+    const VERSIONS: (i16, i16) = (
+        greater(R::VERSIONS.min, <R::Response as Message>::VERSIONS.min),
+        less(R::VERSIONS.max, <R::Response as Message>::VERSIONS.max),
+    );
 
     fn decode_body(body: BytesMut, version: i16) -> Result<(Self, usize), CodecError> {
         guard::check(R::KEY, version, &body)

@@ -61,6 +61,8 @@ pub struct ProducePartition {
 impl WireRequest for ProduceRequest {
     const KEY: i16 = ApiKey::Produce as i16;
 
+    const VERSIONS: (i16, i16) = (3, 13);
+
     fn decode_body(body: BytesMut, version: i16) -> Result<(Self, usize), CodecError> {
         if !(3..=13).contains(&version) {
             return Err(CodecError::Malformed(format!(

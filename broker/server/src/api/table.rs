@@ -104,6 +104,8 @@ pub struct Row {
     pub min: i16,
     /// Highest version served.
     pub max: i16,
+    /// First and last version that can be read and answered at all.
+    pub possible: (i16, i16),
     /// When a connection may use it.
     pub access: Access,
     /// Who may use it.
@@ -141,6 +143,7 @@ macro_rules! rows {
             name: api_name(stringify!($request)),
             min: $min,
             max: $max,
+            possible: <$request as WireRequest>::VERSIONS,
             access: Access::$access,
             rule: $rule,
             load: Load::$load,
@@ -243,14 +246,11 @@ mod tests {
         }
     }
 
-    /// The crate's own `valid_versions` is too wide for three APIs, so that the
-    /// request and the answer are looked at one by one.
     #[test]
-    fn versions_lie_inside_what_the_crate_reads_and_writes() {
+    fn only_versions_that_can_be_read_and_answered_are_served() {
         for r in ROWS {
-            let key = ApiKey::try_from(r.key).unwrap();
-            let range = key.valid_versions();
-            assert!(range.min <= r.min && r.max <= range.max, "{}", r.name);
+            let (min, max) = r.possible;
+            assert!(min <= r.min && r.min <= r.max && r.max <= max, "{}", r.name);
         }
     }
 }
