@@ -121,7 +121,8 @@ pub struct ReadSpec {
 
 /// Told about a log's progress by the committer thread. Calls are short and never block.
 pub trait Observer: Send + Sync {
-    /// Every append below `end` is durable. Called in increasing order, at most once per commit group.
+    /// Every append below `end` is durable. Called at most once per commit group, never with a lower `end` than before
+    /// unless the log was truncated.
     fn durable(&self, end: i64);
     /// The store is poisoned; appends above the last `durable` call have an unknown fate.
     fn failed(&self, error: &StoreError);

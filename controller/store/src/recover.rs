@@ -86,7 +86,7 @@ pub(crate) fn journal(core: &Arc<Core>, engine: &Engine) -> Result<Committer, St
             continue;
         }
         let file = source.file.clone();
-        let mut segment = empty_segment(source, f.number, chain.next_group);
+        let mut segment = Segment::empty(source, f.number, chain.next_group);
         let replayed = replay::replay(&file, f.number, &mut chain, &mut |entry, body| {
             apply(core, &mut segment, entry, body);
         });
@@ -109,20 +109,17 @@ pub(crate) fn journal(core: &Arc<Core>, engine: &Engine) -> Result<Committer, St
                 Some(at) => free.swap_remove(at),
                 None => core.pool.create_first(core.options.first_segment_bytes).map_err(|e| first_failed(&dir, &e))?,
             };
-            empty_segment(file, next_segment - 1, chain.next_group)
+            Segment::empty(file, next_segment - 1, chain.next_group)
         }
     };
     free.into_iter().for_each(|file| core.pool.release(file));
     used.into_iter().for_each(|segment| core.pool.seal(segment));
-    Ok(Committer { core: core.clone(), active, group: chain.next_group, next_segment, incarnation })
+    let open_block = replay::open_block(&*active.source.file, active.position).map_err(io_error)?;
+    Ok(Committer { core: core.clone(), active: Some(active), group: chain.next_group, next_segment, incarnation, open_block })
 }
 
 fn first_failed(dir: &Path, error: &std::io::Error) -> StoreError {
     refused(dir, format!("cannot make the journal ({error}); free some space, or choose another directory"))
-}
-
-fn empty_segment(source: SegmentFile, number: u64, next_group: u64) -> Segment {
-    Segment { source, number, next_group, position: 0, memory: 0, touched: HashMap::new(), gone: Vec::new() }
 }
 
 /// Segment files that start with a group, and those that do not.

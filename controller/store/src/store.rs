@@ -144,6 +144,7 @@ impl RocksLogStore {
         let committed = running.committer.join();
         self.core.pool.stop();
         let ingested = running.ingester.join();
+        self.core.pool.wait_made();
         let healthy = !self.core.status.is_poisoned() && committed.is_ok() && ingested.is_ok();
         self.core.status.fail(StoreError::Closed);
         let result = if how == Stop::Drain && healthy {

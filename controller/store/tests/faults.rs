@@ -22,16 +22,24 @@ fn segments(s: &Real) -> Vec<PathBuf> {
     dir.map(|e| e.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "seg")).collect()
 }
 
-/// Position behind the last block of the journal that is not zero, per segment that has one.
-fn used(s: &Real) -> Vec<(PathBuf, u64)> {
-    let mut out = Vec::new();
+/// Where groups start in the segment that was written last, in order.
+fn groups(s: &Real) -> (fs::File, Vec<u64>) {
+    let mut newest = None;
     for path in segments(s) {
         let bytes = fs::read(&path).unwrap();
-        if let Some(last) = bytes.chunks(ALIGN).rposition(|c| c.iter().any(|b| *b != 0)) {
-            out.push((path, (last as u64 + 1) * ALIGN as u64));
+        if bytes.starts_with(b"MRj1") {
+            let number = u64::from_le_bytes(bytes[8..16].try_into().unwrap());
+            let starts: Vec<u64> = (0..bytes.len())
+                .step_by(64)
+                .filter(|at| bytes[*at..].starts_with(b"MRj1"))
+                .filter(|at| bytes[at + 8..at + 16] == number.to_le_bytes())
+                .map(|at| at as u64)
+                .collect();
+            newest = newest.max(Some((number, path, starts)));
         }
     }
-    out
+    let (_, path, starts) = newest.unwrap();
+    (fs::OpenOptions::new().write(true).read(true).open(path).unwrap(), starts)
 }
 
 /// Writes `n` batches, each a group of its own.
@@ -56,21 +64,20 @@ fn end_of(s: &Real) -> i64 {
 
 #[test]
 fn a_torn_last_group_is_forgotten_and_nothing_before_it() {
-    // Cut at every block and corrupt single bytes of the last group, in bodies with and without a checksum of their
+    // Cut at some places and corrupt single bytes of the last group, in bodies with and without a checksum of their
     // own.
     for size in [9_001, 9_002] {
         for damage in 0..6u64 {
             let mut s = Real::new();
             write_groups(&s, 10, size);
             s.crash();
-            let (path, end) = used(&s).pop().unwrap();
-            let file = fs::OpenOptions::new().write(true).read(true).open(&path).unwrap();
-            let group = (size as u64 + 64 + 56).next_multiple_of(4096);
+            let (file, starts) = groups(&s);
+            let start = *starts.last().unwrap();
             if damage < 3 {
-                let zeroes = vec![0; 4096];
-                file.write_all_at(&zeroes, end - group + damage * 4096).unwrap();
+                // The rest of the group has not reached the disk.
+                file.write_all_at(&[0; 10_000], start + damage * 4_096).unwrap();
             } else {
-                let at = end - group + [3, 100, 7_000][damage as usize - 3];
+                let at = start + [3, 100, 7_000][damage as usize - 3];
                 let mut byte = [0];
                 file.read_exact_at(&mut byte, at).unwrap();
                 file.write_all_at(&[byte[0] ^ 1], at).unwrap();
@@ -89,22 +96,24 @@ fn a_torn_last_group_is_forgotten_and_nothing_before_it() {
 #[test]
 fn a_hole_hides_what_lies_behind_it_for_good() {
     let mut s = Real::new();
-    write_groups(&s, 10, 3_000);
+    // Two blocks each with its header, so that writing one leaves the next as it is.
+    let size = 2 * ALIGN - 64 - 56;
+    write_groups(&s, 8, size);
     s.crash();
-    let (path, end) = used(&s).pop().unwrap();
-    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
-    // Group 6 is torn; 7 to 10 are intact, but were never acknowledged if 6 was not.
-    file.write_all_at(&[0; 4096], end - 5 * 4096).unwrap();
+    let (file, starts) = groups(&s);
+    assert!(starts.iter().all(|at| at % 4_096 == 0));
+    // Group 6 is torn; 7 and 8 are intact, but were never acknowledged if 6 was not.
+    file.write_all_at(&[0; ALIGN], starts[5]).unwrap();
     s.reopen();
     assert_eq!(end_of(&s), 5);
     // The new group 6 has the size of the old one, so an intact old group 7 follows it on the disk.
-    write_groups(&s, 1, 3_000);
+    write_groups(&s, 1, size);
     s.crash();
     s.reopen();
     assert_eq!(end_of(&s), 6);
     s.crash();
     s.reopen();
-    write_groups(&s, 1, 3_000);
+    write_groups(&s, 1, size);
     s.crash();
     s.reopen();
     assert_eq!(end_of(&s), 7);

@@ -8,7 +8,7 @@ use std::time::Instant;
 use parking_lot::{Condvar, Mutex};
 
 use super::frame::{Entry, Header, Kind};
-use super::pool::{Segment, Touched};
+use super::pool::{Segment, SegmentFile, Touched};
 use super::writer::{GroupWriter, padded_len};
 use crate::api::{Batch, FlushPolicy, PlogId, StoreError};
 use crate::core::Core;
@@ -168,16 +168,20 @@ fn fail_waiters(ops: impl IntoIterator<Item = Op>, error: &StoreError) {
 /// State of the committer thread.
 pub(crate) struct Committer {
     pub core: Arc<Core>,
-    pub active: Segment,
+    /// The segment that is written; none only while waiting for the next.
+    pub active: Option<Segment>,
     pub group: u64,
     pub next_segment: u64,
     pub incarnation: u64,
+    /// What the active segment's last block holds.
+    pub open_block: Vec<u8>,
 }
 
 impl Committer {
     /// Runs until the queue is stopped or a write fails.
     pub(crate) fn run(mut self) {
         let mut writer = GroupWriter::new(self.core.options.trust_batch_crc);
+        writer.resume(std::mem::take(&mut self.open_block));
         let mut group = Vec::new();
         let limit = (GROUP_BYTES as u64).min(self.core.options.segment_bytes);
         while self.core.queue.take(&mut group, limit) {
@@ -185,7 +189,7 @@ impl Committer {
                 Ok(true) => self.finish(&mut group),
                 Ok(false) => break,
                 Err(error) => {
-                    let path = self.active.source.path.display().to_string();
+                    let path = self.core.path.join("journal").display().to_string();
                     let error = StoreError::Poisoned { path, what: format!("journal: {error}") };
                     self.core.poison(error.clone());
                     fail_waiters(group, &error);
@@ -213,13 +217,15 @@ impl Committer {
             }
         }
         let sync = self.core.options.flush == FlushPolicy::Sync;
+        let fits = |a: &Segment| a.position + writer.len() <= a.source.file.size();
+        if frames > 0 && !self.active.as_ref().is_some_and(fits) && !self.roll(padded_len(frames, bytes)) {
+            return Ok(false);
+        }
+        let Some(active) = &mut self.active else { return Ok(false) };
+        let file = &*active.source.file;
         if frames > 0 {
-            let need = padded_len(frames, bytes);
-            if self.active.position + need > self.active.source.file.size() && !self.roll(need) {
-                return Ok(false);
-            }
             let header = Header {
-                segment: self.active.number,
+                segment: active.number,
                 group: self.group,
                 incarnation: self.incarnation,
                 frames: 0,
@@ -227,38 +233,40 @@ impl Committer {
                 directory_crc: 0,
             };
             let started = Instant::now();
-            let bodies = group.iter().map(Op::body);
-            let file = &*self.active.source.file;
-            let end = writer.write(header, bodies, file, self.active.position)?;
+            let end = writer.write(header, group.iter().map(Op::body), file, active.position)?;
             let written = Instant::now();
             if sync {
                 file.sync()?;
             }
-            self.core.stats.group(frames, bytes, need, written - started, written.elapsed());
+            self.core.stats.group(frames, bytes, writer.len(), written - started, written.elapsed());
             self.group += 1;
-            self.active.next_group = self.group;
-            self.active.position = end;
+            active.next_group = self.group;
+            active.position = end;
         }
         if barrier && !sync {
-            self.active.source.file.sync()?;
+            file.sync()?;
         }
         Ok(true)
     }
 
     /// Seals the active segment and takes the next one; false if the store stopped while waiting for it.
     fn roll(&mut self, need: u64) -> bool {
-        let Some(source) = self.core.pool.take(need) else { return false };
-        let next = Segment {
-            source,
-            number: self.next_segment,
-            next_group: self.group,
-            position: 0,
-            memory: 0,
-            touched: HashMap::new(),
-            gone: Vec::new(),
-        };
+        // Sealed first, so that ingestion can free it if it is the only one.
+        if let Some(active) = self.active.take() {
+            self.core.pool.seal(active);
+        }
+        let status = &self.core.status;
+        let mut full = false;
+        let source = self.core.pool.take(need, &mut || {
+            status.set_full(true);
+            full = true;
+        });
+        if full {
+            status.set_full(false);
+        }
+        let Some(source) = source else { return false };
+        self.active = Some(Segment::empty(source, self.next_segment, self.group));
         self.next_segment += 1;
-        self.core.pool.seal(std::mem::replace(&mut self.active, next));
         true
     }
 
@@ -267,24 +275,31 @@ impl Committer {
         let mut ends: HashMap<PlogId, (Arc<Log>, i64)> = HashMap::new();
         let mut waiting = Vec::new();
         let mut roll = false;
+        let Some(active) = &mut self.active else { return };
         for op in group.drain(..) {
             match op {
                 Op::Append { log, no, batch } => {
-                    self.active.memory += batch.bytes.len() as u64 + TAIL_ENTRY_COST;
-                    self.active.touch(&log, Some(no), Some(batch.last_offset + 1));
+                    active.memory += batch.bytes.len() as u64 + TAIL_ENTRY_COST;
+                    active.touch(&log, Some(no), Some(batch.last_offset + 1));
                     ends.insert(log.id, (log, batch.last_offset + 1));
                 }
                 Op::Truncate { log, to, end } => {
                     let state = &mut *log.state.lock();
                     state.note_cut(to);
                     self.core.mark_dirty(&log, &mut state.dirty);
-                    self.active.touch(&log, None, Some(end));
+                    active.touch(&log, None, Some(end));
                     ends.insert(log.id, (log.clone(), end));
                 }
-                Op::LogStart { log, end, .. } => self.active.touch(&log, None, Some(end)),
+                Op::LogStart { log, offset, end } => {
+                    active.touch(&log, None, Some(end));
+                    if offset == end {
+                        // The log goes on at its new start, and that counts as durable.
+                        ends.insert(log.id, (log, end));
+                    }
+                }
                 Op::Delete { log } => {
                     self.core.mark_dirty(&log, &mut log.state.lock().dirty);
-                    self.active.touch(&log, None, None);
+                    active.touch(&log, None, None);
                     ends.remove(&log.id);
                 }
                 Op::Barrier(done) => waiting.push(done),
@@ -300,7 +315,8 @@ impl Committer {
                 if state.deleted {
                     continue;
                 }
-                state.durable_end = end.min(state.end);
+                // Never back: a log start beyond the end has moved it at once.
+                state.durable_end = state.durable_end.max(end.min(state.end));
                 (state.observer.clone(), state.durable_end)
             };
             if let Some(observer) = observer {
@@ -310,8 +326,8 @@ impl Committer {
         self.core.pool.prepare();
         let segment_bytes = self.core.options.segment_bytes;
         // Many tiny batches take more memory than room in the segment.
-        let heavy = self.active.memory > segment_bytes + segment_bytes / 2;
-        if self.active.position > 0 && (heavy || roll) {
+        let heavy = active.memory > segment_bytes + segment_bytes / 2;
+        if active.position > 0 && (heavy || roll) {
             self.roll(0);
         }
         for done in waiting {
@@ -322,6 +338,10 @@ impl Committer {
 }
 
 impl Segment {
+    pub(crate) fn empty(source: SegmentFile, number: u64, next_group: u64) -> Self {
+        Segment { source, number, next_group, position: 0, memory: 0, touched: HashMap::new(), gone: Vec::new() }
+    }
+
     /// Notes that the segment has a frame of `log`.
     pub(crate) fn touch(&mut self, log: &Arc<Log>, no: Option<u64>, end: Option<i64>) {
         let touched = self.touched.entry(log.id).or_insert_with(|| Touched { log: log.clone(), last_no: None, end: 0 });

@@ -5,7 +5,7 @@
 //!                 directory checksum u32 | body bytes u64 | zero 12 B | header checksum u32
 //! directory       one entry of 56 B per frame
 //! bodies          the batches, one after the other
-//! padding         to the next 4 KiB border
+//! padding         to the next border of 64 B, where the next group starts
 //! ```
 //! All integers are little endian; checksums are CRC32C. A group counts as a whole or not at all. The *group* number
 //! rises by one from group to group for ever; the *incarnation* rises with every opening of the store. Together they
@@ -19,6 +19,8 @@ use crate::api::{PlogId, RetentionClass};
 
 pub(crate) const HEADER: usize = 64;
 pub(crate) const ENTRY: usize = 56;
+/// Groups start at multiples of this in a segment.
+pub(crate) const GROUP_ALIGN: u64 = 64;
 const MAGIC: u32 = u32::from_le_bytes(*b"MRj1");
 const VERSION: u32 = 1;
 

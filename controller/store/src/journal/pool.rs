@@ -65,6 +65,8 @@ struct State {
     /// Ordinary segments that exist or are being made.
     ordinary: usize,
     making: bool,
+    /// The last attempt to make one failed for lack of space.
+    no_space: bool,
     next_file: u64,
     stopped: bool,
 }
@@ -133,9 +135,9 @@ impl Pool {
         }
     }
 
-    /// The next segment to write to, with room for `bytes`. Waits for ingestion when all are in use; `None` after
-    /// [`Pool::stop`].
-    pub(crate) fn take(self: &Arc<Self>, bytes: u64) -> Option<SegmentFile> {
+    /// The next segment to write to, with room for `bytes`. Waits for ingestion when all are in use, and calls `full`
+    /// when it waits because the disk has no room for another one; `None` after [`Pool::stop`].
+    pub(crate) fn take(self: &Arc<Self>, bytes: u64, full: &mut dyn FnMut()) -> Option<SegmentFile> {
         let mut state = self.state.lock();
         loop {
             if state.stopped {
@@ -150,6 +152,9 @@ impl Pool {
                 return Some(file);
             }
             self.make_ahead(&mut state);
+            if state.no_space && state.sealed.is_empty() && !state.ingesting {
+                full();
+            }
             self.changed.wait_for(&mut state, RETRY);
         }
     }
@@ -168,11 +173,13 @@ impl Pool {
             let made = pool.create(pool.segment_bytes, true);
             let state = &mut *pool.state.lock();
             state.making = false;
+            state.no_space = made.as_ref().is_err_and(|e| e.raw_os_error() == Some(libc::ENOSPC));
             match made {
                 Ok(file) => {
                     state.ordinary += 1;
                     state.free.push(file);
                 }
+                Err(_) if state.no_space => {}
                 Err(error) => tracing::warn!(dir = %pool.dir.display(), %error, "cannot make a journal segment ahead"),
             }
             pool.changed.notify_all();
@@ -239,6 +246,12 @@ impl Pool {
     pub(crate) fn stop(&self) {
         self.state.lock().stopped = true;
         self.changed.notify_all();
+    }
+
+    /// After [`Pool::stop`]: waits for a segment that is being made, which whoever opens the directory next must not
+    /// meet half finished.
+    pub(crate) fn wait_made(&self) {
+        self.changed.wait_while(&mut self.state.lock(), |state| state.making);
     }
 
     /// Disk space of the ordinary segments, bytes.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::frame::{self, ENTRY, Entry, HEADER, Header};
+use super::frame::{self, ENTRY, Entry, GROUP_ALIGN, HEADER, Header};
 use super::io::{ALIGN, AlignedBuf, JournalFile};
 
 /// Read ahead by this many bytes.
@@ -35,7 +35,7 @@ pub(crate) fn replay(
 ) -> io::Result<u64> {
     let mut reader = Reader { file, start: 0, data: Bytes::new() };
     let mut position = 0;
-    while position + ALIGN as u64 <= file.size() {
+    while position + HEADER as u64 <= file.size() {
         let Some(header) = Header::decode(&reader.at(position, HEADER as u64)?) else { break };
         if header.segment != segment
             || header.group != chain.next_group
@@ -54,9 +54,19 @@ pub(crate) fn replay(
         }
         chain.next_group += 1;
         chain.incarnation = header.incarnation;
-        position += header.group_len().next_multiple_of(ALIGN as u64);
+        position += header.group_len().next_multiple_of(GROUP_ALIGN);
     }
     Ok(position)
+}
+
+/// What the block in front of `position` holds, for the writer that continues there.
+pub(crate) fn open_block(file: &dyn JournalFile, position: u64) -> io::Result<Vec<u8>> {
+    let len = (position % ALIGN as u64) as usize;
+    let mut block = AlignedBuf::new(ALIGN);
+    if len > 0 && file.read_at(block.as_mut_slice(), position - len as u64)? < len {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(block.as_slice()[..len].to_vec())
 }
 
 /// The entries of a group and where their bodies are; `None` if any byte is not what was written.
@@ -86,14 +96,15 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// `len` bytes at `position` (a multiple of [`ALIGN`]), or what the file has of them.
+    /// `len` bytes at `position`, or what the file has of them.
     fn at(&mut self, position: u64, len: u64) -> io::Result<Bytes> {
         let have = self.start + self.data.len() as u64;
         if position < self.start || position + len > have {
-            let want = len.max(PIECE).min(self.file.size() - position) as usize;
+            let start = position / ALIGN as u64 * ALIGN as u64;
+            let want = (position - start + len).max(PIECE).min(self.file.size() - start) as usize;
             let mut buffer = AlignedBuf::new(want);
-            let n = self.file.read_at(buffer.as_mut_slice(), position)?;
-            self.start = position;
+            let n = self.file.read_at(buffer.as_mut_slice(), start)?;
+            self.start = start;
             self.data = Bytes::from_owner(buffer).slice(..n);
         }
         let from = (position - self.start) as usize;

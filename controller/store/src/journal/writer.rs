@@ -1,8 +1,13 @@
 //! Encodes groups and writes them to segment files.
+//!
+//! Groups start on a border of [`GROUP_ALIGN`] bytes, so that small ones do not fill a segment with padding; the disk
+//! is written in blocks of [`ALIGN`]. The block in which a group ends is therefore written again, with the same bytes
+//! and more behind them, by the next one. A power cut in between leaves each sector of it old or new, and up to the
+//! end of the earlier group both are the same.
 
 use std::io;
 
-use super::frame::{self, ENTRY, Entry, HEADER, Header};
+use super::frame::{self, ENTRY, Entry, GROUP_ALIGN, HEADER, Header};
 use super::io::{ALIGN, AlignedBuf, JournalFile};
 
 /// A group is written in pieces of at most this many bytes.
@@ -15,16 +20,18 @@ pub(crate) struct GroupWriter {
     frames: u32,
     body_len: u64,
     trust: bool,
+    /// What the block at `block_of` (segment, position) has in front of the next group.
+    block: Vec<u8>,
 }
 
-/// Bytes that a group of `frames` frames with `body_len` bytes takes in a segment.
+/// Bytes that a group of `frames` frames with `body_len` bytes takes at most in an empty segment.
 pub(crate) fn padded_len(frames: usize, body_len: u64) -> u64 {
     (HEADER as u64 + (frames * ENTRY) as u64 + body_len).next_multiple_of(ALIGN as u64)
 }
 
 impl GroupWriter {
     pub(crate) fn new(trust: bool) -> Self {
-        GroupWriter { directory: Vec::new(), buffer: AlignedBuf::new(ALIGN * 16), frames: 0, body_len: 0, trust }
+        GroupWriter { directory: Vec::new(), buffer: AlignedBuf::new(ALIGN * 16), frames: 0, body_len: 0, trust, block: Vec::new() }
     }
 
     pub(crate) fn clear(&mut self) {
@@ -41,8 +48,18 @@ impl GroupWriter {
         self.body_len += body.len() as u64;
     }
 
-    /// Writes the group with its `bodies` (in the order of [`GroupWriter::add`]) at `position` and returns the
-    /// position behind it.
+    /// Bytes that the collected group takes in a segment, up to where the next one starts.
+    pub(crate) fn len(&self) -> u64 {
+        (HEADER as u64 + self.directory.len() as u64 + self.body_len).next_multiple_of(GROUP_ALIGN)
+    }
+
+    /// Starts at `position` of a segment whose last, not full block holds `block` so far.
+    pub(crate) fn resume(&mut self, block: Vec<u8>) {
+        self.block = block;
+    }
+
+    /// Writes the group with its `bodies` (in the order of [`GroupWriter::add`]) at `position`, which is 0 or where
+    /// the last group ended, and returns the position behind it.
     pub(crate) fn write<'a>(
         &mut self,
         mut header: Header,
@@ -53,20 +70,26 @@ impl GroupWriter {
         header.frames = self.frames;
         header.body_len = self.body_len;
         header.directory_crc = crc32c::crc32c(&self.directory);
-        let total = header.group_len().next_multiple_of(ALIGN as u64);
-        let wanted = (total as usize).min(PIECE);
+        if position == 0 {
+            self.block.clear();
+        }
+        let next = position + self.len();
+        let wanted = (self.block.len() + self.len() as usize).next_multiple_of(ALIGN).min(PIECE);
         if self.buffer.len() < wanted {
             self.buffer = AlignedBuf::new(wanted.next_power_of_two());
         }
-        let mut out = Pieces { buffer: &mut self.buffer, filled: 0, file, position };
+        let start = position - self.block.len() as u64;
+        debug_assert!(start.is_multiple_of(ALIGN as u64));
+        let mut out = Pieces { buffer: &mut self.buffer, filled: 0, file, position: start };
+        out.append(&self.block)?;
         out.append(&header.encode())?;
         out.append(&self.directory)?;
         for body in bodies {
             out.append(body)?;
         }
-        out.finish()?;
-        debug_assert_eq!(out.position, position + total);
-        Ok(position + total)
+        out.finish(&mut self.block)?;
+        debug_assert_eq!(self.block.len() as u64, next % ALIGN as u64);
+        Ok(next)
     }
 }
 
@@ -91,9 +114,13 @@ impl Pieces<'_> {
         Ok(())
     }
 
-    fn finish(&mut self) -> io::Result<()> {
+    /// Writes the rest, padded to a block, and notes what the last block holds.
+    fn finish(&mut self, block: &mut Vec<u8>) -> io::Result<()> {
         let padded = self.filled.next_multiple_of(ALIGN);
         self.buffer.as_mut_slice()[self.filled..padded].fill(0);
+        let next = self.filled.next_multiple_of(GROUP_ALIGN as usize);
+        block.clear();
+        block.extend_from_slice(&self.buffer.as_slice()[next / ALIGN * ALIGN..next]);
         if padded > 0 { self.flush(padded) } else { Ok(()) }
     }
 

@@ -17,7 +17,8 @@ pub(super) enum Op {
     Append(Batch),
     /// Target and the end that results.
     Truncate(i64, i64),
-    LogStart(i64),
+    /// The new start, and whether the log goes on there.
+    LogStart(i64, bool),
     Delete,
 }
 
@@ -32,7 +33,8 @@ impl Op {
         match self {
             Op::Append(batch) => Effect::End(batch.last_offset + 1),
             Op::Truncate(_, end) => Effect::End(*end),
-            Op::LogStart(_) | Op::Delete => Effect::Nothing,
+            Op::LogStart(offset, true) => Effect::End(*offset),
+            Op::LogStart(_, false) | Op::Delete => Effect::Nothing,
         }
     }
 }
@@ -54,7 +56,7 @@ pub(super) fn replay(logs: &mut BTreeMap<PlogId, Image>, id: PlogId, op: &Op) {
     match op {
         Op::Append(batch) => image.append(batch.clone()),
         Op::Truncate(to, end) => image.truncate(*to, *end),
-        Op::LogStart(offset) => image.set_log_start(*offset),
+        Op::LogStart(offset, _) => image.set_log_start(*offset),
         Op::Delete => {
             logs.remove(&id);
         }
@@ -211,8 +213,9 @@ impl Plog for MemoryPlog {
 
     fn set_log_start(&self, offset: i64) -> Result<(), StoreError> {
         self.change(|image| {
+            let moves = offset > image.end;
             image.set_log_start(offset);
-            Ok((Op::LogStart(offset), ()))
+            Ok((Op::LogStart(offset, moves), ()))
         })
     }
 

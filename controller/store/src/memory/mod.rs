@@ -225,7 +225,7 @@ impl Shared {
                 self.disk.state.lock().journal.extend(group);
                 for (id, end) in ends {
                     let Some(image) = world.logs.get_mut(&id) else { continue };
-                    image.durable_end = end.min(image.end);
+                    image.durable_end = image.durable_end.max(end.min(image.end));
                     if let Some(observer) = world.observers.get(&id) {
                         calls.push((observer.clone(), Ok(image.durable_end)));
                     }
