@@ -167,7 +167,8 @@ async fn read_one(item: &Item, isolation: Isolation, left: usize, at_least_one: 
             .min(left),
         at_least_one,
         isolation,
-        current_leader_epoch: item.wanted.leader_epoch,
+        // Fetch takes every negative epoch for none, unlike the other requests.
+        current_leader_epoch: item.wanted.leader_epoch.max(-1),
         last_fetched_epoch: item.wanted.last_fetched_epoch,
     };
     match partition.read(spec).await {

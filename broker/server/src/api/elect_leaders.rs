@@ -8,7 +8,7 @@ use millrace_metadata::error::{ApiError, ErrorCode};
 use millrace_wire::kp::messages::elect_leaders_response::{PartitionResult, ReplicaElectionResult};
 use millrace_wire::kp::messages::{ElectLeadersRequest, ElectLeadersResponse};
 
-use super::convert::{error_fields, topic_name};
+use super::convert::{message_field, topic_name};
 use super::{Answer, Cx};
 
 /// Election types; version 0 knows only the first.
@@ -92,7 +92,11 @@ fn response(
 fn partition(index: i32, result: &Result<(), ApiError>) -> PartitionResult {
     let mut out = PartitionResult::default();
     out.partition_id = index;
-    (out.error_code, out.error_message) = error_fields(result);
+    // The message is told even when it is the code's own, as in Kafka.
+    (out.error_code, out.error_message) = match result {
+        Ok(()) => (ErrorCode::None.code(), None),
+        Err(error) => (error.code.code(), message_field(error)),
+    };
     out
 }
 
