@@ -32,7 +32,7 @@ pub fn expansion_budget(compressed_len: usize, max_message_bytes: usize) -> u64 
 
 /// One codec's decompressor over a slice.
 enum Decoder<'a> {
-    Gzip(flate2::bufread::MultiGzDecoder<&'a [u8]>),
+    Gzip(Box<flate2::bufread::MultiGzDecoder<&'a [u8]>>),
     Snappy(Snappy<'a>),
     Lz4(lz4::Decoder<&'a [u8]>),
     Zstd(zstd::stream::read::Decoder<'static, &'a [u8]>),
@@ -41,7 +41,7 @@ enum Decoder<'a> {
 impl<'a> Decoder<'a> {
     fn new(codec: u8, payload: &'a [u8]) -> io::Result<Decoder<'a>> {
         Ok(match codec {
-            1 => Decoder::Gzip(flate2::bufread::MultiGzDecoder::new(payload)),
+            1 => Decoder::Gzip(Box::new(flate2::bufread::MultiGzDecoder::new(payload))),
             2 => Decoder::Snappy(Snappy::new(payload)),
             3 => Decoder::Lz4(lz4::Decoder::new(payload)?),
             4 => {

@@ -248,10 +248,9 @@ impl Producers {
                 return Err(AppendError::InvalidTxnState { producer_id });
             }
         }
-        match known {
-            Some(known) => known.check(batch, origin)?,
-            // Nothing known, perhaps because it expired: any sequence is a start.
-            None => {}
+        // With nothing known, perhaps because it expired, any sequence is a start.
+        if let Some(known) = known {
+            known.check(batch, origin)?;
         }
         Ok(Verdict::Append)
     }

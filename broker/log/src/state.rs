@@ -126,7 +126,7 @@ pub struct LogDerive;
 impl Derive for LogDerive {
     fn derive(&self, plog: PlogId, batches: &[Bytes], rows: &dyn Kv, out: &mut KvBatch) -> Result<(), StoreError> {
         let mut state = rows::get_state(rows, plog)?.unwrap_or_default();
-        let mut touched: BTreeMap<i64, Producers> = BTreeMap::new();
+        let mut touched = Producers::default();
         for bytes in batches {
             let Some(batch) = BatchView::new(bytes) else { continue };
             // After a crash the same segment comes again.
@@ -135,22 +135,18 @@ impl Derive for LogDerive {
             }
             state.epochs.assign(batch.leader_epoch(), batch.base_offset());
             state.end = batch.last_offset() + 1;
+            let id = batch.producer_id();
             if batch.has_producer_id() {
-                let id = batch.producer_id();
-                if !touched.contains_key(&id) {
-                    let mut producers = Producers::default();
-                    if let Some(known) = rows::get_producer(rows, plog, id)? {
-                        producers.insert(id, known);
-                    }
-                    touched.insert(id, producers);
+                if touched.get(id).is_none()
+                    && let Some(known) = rows::get_producer(rows, plog, id)?
+                {
+                    touched.insert(id, known);
                 }
-                if let Some(producers) = touched.get_mut(&id) {
-                    producers.take(batch);
-                }
+                touched.take(batch);
             }
         }
         rows::put_state(out, plog, &state);
-        for (id, producer) in touched.values().flat_map(Producers::iter) {
+        for (id, producer) in touched.iter() {
             rows::put_producer(out, plog, id, producer);
         }
         Ok(())
