@@ -187,7 +187,6 @@ impl Plog for Handle {
             let end = state.end.max(offset);
             self.queue(Op::LogStart { log: self.log.clone(), offset, end })?;
             state.raise_start(offset);
-            self.core.mark_dirty(&self.log, &mut state.dirty);
             // What ingestion adds from here on is counted from the new start.
             (state.counted_from, offset.min(state.stored_end))
         };

@@ -136,7 +136,7 @@ fn parts(segment: &Segment) -> Vec<Part> {
         }
         let in_segment = state.tail.iter().take_while(|e| t.last_no.is_some_and(|last| e.no <= last));
         let batches: Vec<Batch> = in_segment.map(|e| e.batch.clone()).collect();
-        let live_from = batches.partition_point(|b| b.last_offset < state.log_start);
+        let live_from = batches.partition_point(|b| b.last_offset < state.durable_start);
         parts.push(Part {
             log: t.log.clone(),
             last_no: t.last_no,
@@ -155,7 +155,7 @@ impl Part {
         let state = self.log.state.lock();
         Head {
             class: self.class,
-            log_start: state.log_start,
+            log_start: state.durable_start,
             end: self.end,
             stored_end: self.stored_end(state.stored_end),
             stored_bytes: state.stored_bytes + self.bytes_from(state.log_start),

@@ -26,6 +26,9 @@ pub(crate) struct Entry {
 #[derive(Default)]
 pub(crate) struct LogState {
     pub log_start: i64,
+    /// The log start that the journal has on the disk. Rows in RocksDB follow this one, or a crash could lose what
+    /// the log still has by its journal.
+    pub durable_start: i64,
     pub end: i64,
     pub durable_end: i64,
     /// Offsets below are in RocksDB; at or above, in the tail.

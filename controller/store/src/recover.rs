@@ -34,6 +34,7 @@ pub(crate) fn load_heads(engine: &Engine) -> Result<HashMap<PlogId, Arc<Log>>, S
         {
             let state = &mut *log.state.lock();
             state.log_start = head.log_start;
+            state.durable_start = head.log_start;
             state.end = head.end.max(head.log_start);
             state.head_end = head.end;
             state.durable_end = state.end;
@@ -168,6 +169,7 @@ fn apply(core: &Arc<Core>, segment: &mut Segment, entry: Entry, body: Bytes) {
         }
         Kind::LogStart => {
             state.raise_start(entry.base);
+            state.durable_start = entry.base.max(state.durable_start);
             core.mark_dirty(&log, &mut state.dirty);
             segment.touch(&log, None, Some(entry.end));
         }

@@ -85,7 +85,7 @@ fn apply(
         let state = log.state.lock();
         let head = Head {
             class: log.class(),
-            log_start: state.log_start,
+            log_start: state.durable_start,
             end: state.head_end,
             stored_end: state.stored_end,
             stored_bytes: state.stored_bytes,

@@ -291,6 +291,11 @@ impl Committer {
                     ends.insert(log.id, (log.clone(), end));
                 }
                 Op::LogStart { log, offset, end } => {
+                    {
+                        let state = &mut *log.state.lock();
+                        state.durable_start = offset;
+                        self.core.mark_dirty(&log, &mut state.dirty);
+                    }
                     active.touch(&log, None, Some(end));
                     if offset == end {
                         // The log goes on at its new start, and that counts as durable.
