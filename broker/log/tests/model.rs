@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use millrace_log::batch::{BatchView, HeaderFields};
 use millrace_log::record::{Record, put_record};
 use millrace_log::{
-    DirSetup, LeaderAppend, LogDerive, LogManager, Origin, PartitionKey, PartitionLog, Producer, Wanted,
+    Compression, DirSetup, LeaderAppend, LogDerive, LogManager, Origin, PartitionKey, PartitionLog, Producer, Wanted,
 };
 use millrace_metadata::config::TopicConfig;
 use millrace_metadata::{DirId, TopicId};
@@ -135,6 +135,34 @@ fn by_timestamp(model: &Model, target: i64) -> Option<(i64, i64)> {
         }
     }
     None
+}
+
+#[test]
+fn records_are_found_by_time_in_compressed_batches() {
+    let (_store, manager) = setup(&MemoryDisk::new());
+    let log = open(&manager);
+    let codecs = [Compression::None, Compression::Gzip(-1), Compression::Snappy, Compression::Lz4(9), Compression::Zstd(3)];
+    for (i, codec) in (0..).zip(codecs) {
+        let mut payload = Vec::new();
+        // Timestamps in no order: 100, 300, 200 above the batch's base.
+        for (offset_delta, timestamp_delta) in [(0, 100), (1, 300), (2, 200)] {
+            put_record(&mut payload, Record { timestamp_delta, offset_delta, key: None, value: Some(b"v") }, &[]);
+        }
+        let payload = millrace_log::compress::compress(codec, &payload).unwrap();
+        let base_timestamp = i * 1000;
+        let attributes = i16::from(codec.id());
+        let fields = HeaderFields { attributes, max_timestamp: base_timestamp + 300, ..HeaderFields::plain(3, base_timestamp) };
+        log.append_as_leader(fields.batch(&payload), cx(0)).unwrap();
+    }
+    for i in 0..5 {
+        for (target, want) in [(0, (100, 0)), (100, (100, 0)), (101, (300, 1)), (201, (300, 1))] {
+            let found = log.offset_for_timestamp(i * 1000 + target).unwrap().unwrap();
+            assert_eq!((found.timestamp, found.offset), (i * 1000 + want.0, i * 3 + want.1));
+        }
+    }
+    assert_eq!(log.offset_for_timestamp(4301).unwrap(), None);
+    let top = log.max_timestamp().unwrap().unwrap();
+    assert_eq!((top.timestamp, top.offset), (4300, 13));
 }
 
 struct World {

@@ -214,8 +214,12 @@ impl Partition {
         self.epoch_start.load(Ordering::Acquire)
     }
 
-    /// Fails unless this broker leads at the epoch that the client knows; −1 is not checked.
+    /// Fails unless this broker leads at the epoch that the client knows; −1 is not checked. Fails as well when the
+    /// storage has: what it holds could still be read, but a client that waits for more must be told.
     pub(crate) fn check_leader(&self, epoch: i32) -> Result<(), ReadError> {
+        if let Some(error) = self.progress.failure() {
+            return Err(ReadError::Storage(error));
+        }
         let current = self.leader_epoch();
         if epoch != -1 && epoch < current {
             return Err(ReadError::FencedEpoch { current });

@@ -32,6 +32,8 @@ pub(crate) struct Progress {
     high_watermark: AtomicI64,
     /// Sum of the bytes that ever became readable here; grows after `high_watermark`.
     readable: AtomicU64,
+    /// Whether `state.failure` is set, to be asked without the lock.
+    failed: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -77,6 +79,9 @@ impl Progress {
     }
 
     pub(crate) fn failure(&self) -> Option<StoreError> {
+        if !self.failed.load(Ordering::Acquire) {
+            return None;
+        }
         self.state.lock().failure.clone()
     }
 
@@ -101,6 +106,7 @@ impl Progress {
     pub(crate) fn fail(&self, error: &StoreError) {
         self.end(CommitError::Storage, |state| {
             state.failure.get_or_insert_with(|| error.clone());
+            self.failed.store(true, Ordering::Release);
         });
     }
 

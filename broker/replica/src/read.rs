@@ -134,6 +134,10 @@ impl Partition {
             Isolation::ReadCommitted => data.last_stable_offset,
             Isolation::LogEnd => i64::MAX,
         };
+        // The usual case of a consumer that waits for more.
+        if spec.offset == until {
+            return Ok(Begun::Done(data));
+        }
         let read = ReadSpec { from: spec.offset, until, max_bytes: spec.max_bytes, at_least_one: spec.at_least_one };
         match self.log().read_tail(read)? {
             TailRead::Hit(chunk) => {

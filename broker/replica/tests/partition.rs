@@ -83,6 +83,8 @@ async fn a_failed_store_answers_every_wait_and_takes_nothing_more() {
     assert!(matches!(refused, Err(AppendError::Log(millrace_log::AppendError::Storage(_)))));
     assert!(world.manager.dirs()[0].is_offline());
     assert_eq!(p.high_watermark(), 1);
+    // A consumer at the end is told, instead of being sent away empty again and again.
+    assert!(matches!(read(&p, 1).await, Err(ReadError::Storage(_))));
 }
 
 #[tokio::test]
