@@ -23,7 +23,9 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use super::conn::{Conn, Outcome};
 use super::intake::{Intake, Next, check};
 use super::memory::{Asking, RequestMemory, Room};
-use super::options::{GATHER_BYTES, MAX_IN_FLIGHT, OUTBOX_HIGH_BYTES, SCRATCH_BYTES, Times};
+use super::options::{
+    GATHER_BYTES, MAX_IN_FLIGHT, OUTBOX_HIGH_BYTES, POLL_TIME, SCRATCH_BYTES, Times,
+};
 use super::outbox::Outbox;
 use super::service::{Dispatched, Pending, Service};
 use super::stats::NetStats;
@@ -150,6 +152,7 @@ where
     }
 
     fn poll_all(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+        let began = Instant::now();
         let mut gathered = 0;
         loop {
             let mut progress = self.poll_handlers(cx)?;
@@ -158,11 +161,17 @@ where
             }
             // Answers to requests that lie ready go out in one write.
             gathered += 1;
-            if progress && gathered < MAX_IN_FLIGHT && self.outbox.bytes() < GATHER_BYTES {
+            let tired = progress && began.elapsed() > POLL_TIME;
+            let small = gathered < MAX_IN_FLIGHT && self.outbox.bytes() < GATHER_BYTES;
+            if progress && small && !tired {
                 continue;
             }
             gathered = 0;
             if !(self.poll_outbox(cx)? || progress) {
+                return Ok(());
+            }
+            if tired {
+                cx.waker().wake_by_ref();
                 return Ok(());
             }
         }
@@ -241,9 +250,14 @@ where
         Ok(progress)
     }
 
+    /// Whether enough is under way and no further request is read.
+    fn is_full(&self) -> bool {
+        self.outbox.bytes() >= OUTBOX_HIGH_BYTES || self.running.len() >= MAX_IN_FLIGHT
+    }
+
     /// Reads towards one frame and starts its handler.
     fn poll_intake(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
-        if self.outbox.bytes() >= OUTBOX_HIGH_BYTES || self.running.len() >= MAX_IN_FLIGHT {
+        if self.is_full() {
             return Ok(false);
         }
         let mut progress = false;
@@ -439,6 +453,10 @@ where
             && now - began > times.write_stall
         {
             return Err(End::Refused("the client does not read its answers".into()));
+        }
+        if self.is_full() {
+            // We do not read: the sender of a frame under way is not to blame.
+            self.frame_began = self.frame_began.and(Some(now));
         }
         if let Some(began) = self.frame_began {
             let contended = self.room.as_ref().is_some_and(Room::is_contended);

@@ -1,22 +1,20 @@
 //! Listening sockets, the limits on connections, and the orderly stop.
 
-use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::conn::Conn;
 use super::connection::{Connection, End, Shared};
+use super::limits::{ConnLimits, Gate, Slot};
 use super::log_limit::LogLimit;
 use super::memory::RequestMemory;
 use super::options::NetOptions;
@@ -193,8 +191,7 @@ pub struct Server<S> {
 struct Inner<S> {
     shared: Arc<Shared<S>>,
     options: NetOptions,
-    slots: Arc<Semaphore>,
-    per_ip: Mutex<HashMap<IpAddr, usize>>,
+    gate: Arc<Gate>,
     next_id: AtomicU64,
     log_limit: LogLimit,
 }
@@ -212,11 +209,8 @@ impl<S: Service> Server<S> {
                 stopping: AtomicBool::new(false),
                 shutdown: CancellationToken::new(),
             }),
-            slots: Arc::new(Semaphore::new(
-                options.max_connections.min(Semaphore::MAX_PERMITS),
-            )),
+            gate: Gate::new(options.limits.clone()),
             options,
-            per_ip: Mutex::new(HashMap::new()),
             next_id: AtomicU64::new(1),
             log_limit: LogLimit::new(),
         });
@@ -229,6 +223,11 @@ impl<S: Service> Server<S> {
             }
         }
         Self { inner, tasks }
+    }
+
+    /// New limits on connections, for those that come from now on.
+    pub fn set_limits(&self, limits: ConnLimits) {
+        self.inner.gate.set(limits);
     }
 
     /// Connections that are open.
@@ -274,7 +273,7 @@ async fn accept_loop<S: Service>(
     while let Some(accepted) = stop.run_until_cancelled(accept(&inner, &socket)).await {
         match accepted {
             Ok((stream, peer, slot)) => {
-                let Some(ip_slot) = IpSlot::take(&inner, peer.ip()) else {
+                let Some(ip_slot) = inner.gate.admit(peer.ip()) else {
                     inner.log_refused(peer, "too many connections from this address");
                     continue;
                 };
@@ -295,20 +294,12 @@ async fn accept_loop<S: Service>(
     }
 }
 
-type Slot = tokio::sync::OwnedSemaphorePermit;
-
-/// Waits for a free slot and then for a connection, so that beyond
-/// `max.connections` clients wait in the kernel's queue.
+/// Waits for room and then for a connection.
 async fn accept<S>(
     inner: &Inner<S>,
     socket: &TcpListener,
 ) -> io::Result<(TcpStream, SocketAddr, Slot)> {
-    let slot = inner
-        .slots
-        .clone()
-        .acquire_owned()
-        .await
-        .map_err(io::Error::other)?;
+    let slot = inner.gate.room().await;
     let (stream, peer) = socket.accept().await?;
     Ok((stream, peer, slot))
 }
@@ -367,39 +358,6 @@ impl<S> Inner<S> {
                 if self.log_limit.allows() {
                     tracing::error!(conn, %peer, reason, "connection closed");
                 }
-            }
-        }
-    }
-}
-
-/// One connection's share of its address's allowance.
-struct IpSlot<S> {
-    inner: Arc<Inner<S>>,
-    ip: IpAddr,
-}
-
-impl<S> IpSlot<S> {
-    fn take(inner: &Arc<Inner<S>>, ip: IpAddr) -> Option<Self> {
-        let mut per_ip = inner.per_ip.lock();
-        let open = per_ip.entry(ip).or_insert(0);
-        if *open >= inner.options.max_connections_per_ip {
-            return None;
-        }
-        *open += 1;
-        Some(Self {
-            inner: inner.clone(),
-            ip,
-        })
-    }
-}
-
-impl<S> Drop for IpSlot<S> {
-    fn drop(&mut self) {
-        let mut per_ip = self.inner.per_ip.lock();
-        if let Some(open) = per_ip.get_mut(&self.ip) {
-            *open -= 1;
-            if *open == 0 {
-                per_ip.remove(&self.ip);
             }
         }
     }

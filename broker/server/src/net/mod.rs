@@ -5,6 +5,7 @@ mod answers;
 mod conn;
 mod connection;
 mod intake;
+mod limits;
 mod listener;
 mod log_limit;
 mod memory;
@@ -15,6 +16,7 @@ mod stats;
 
 pub use answers::AnswerMemory;
 pub use conn::{Conn, Outcome, Software};
+pub use limits::ConnLimits;
 pub use listener::{BindError, BoundListener, ListenerSpec, Server};
 pub use options::{NetOptions, Times};
 pub use service::{Dispatched, FrameRule, Pending, Service};

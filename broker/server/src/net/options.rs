@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::limits::ConnLimits;
+
 /// Bytes in a kibibyte.
 pub(crate) const KIB: usize = 1024;
 
@@ -14,6 +16,9 @@ pub const OUTBOX_HIGH_BYTES: usize = 1024 * KIB;
 
 /// Bytes of small answers that are gathered into one write.
 pub const GATHER_BYTES: usize = 64 * KIB;
+
+/// Time after which a connection with more to do lets others run on its thread.
+pub const POLL_TIME: Duration = Duration::from_millis(1);
 
 /// Pieces handed to one vectored write.
 pub const MAX_WRITE_PIECES: usize = 64;
@@ -65,10 +70,8 @@ impl Default for Times {
 pub struct NetOptions {
     /// Longest frame, in bytes (`socket.request.max.bytes`).
     pub max_request_bytes: usize,
-    /// Connections in all (`max.connections`).
-    pub max_connections: usize,
-    /// Connections from one address (`max.connections.per.ip`).
-    pub max_connections_per_ip: usize,
+    /// Limits on connections to begin with.
+    pub limits: ConnLimits,
     /// How long things may take.
     pub times: Times,
     /// Kernel send buffer, `None` for the system's own choice
@@ -87,8 +90,7 @@ impl Default for NetOptions {
     fn default() -> Self {
         Self {
             max_request_bytes: 100 * KIB * KIB,
-            max_connections: i32::MAX as usize,
-            max_connections_per_ip: i32::MAX as usize,
+            limits: ConnLimits::default(),
             times: Times::default(),
             send_buffer: None,
             receive_buffer: None,

@@ -369,7 +369,7 @@ async fn connections_are_limited_per_address() {
         port: 0,
     };
     let options = NetOptions {
-        max_connections_per_ip: 2,
+        limits: super::ConnLimits { per_ip: 2, ..Default::default() },
         ..NetOptions::default()
     };
     let bound = BoundListener::bind(&spec, &options).await.unwrap();

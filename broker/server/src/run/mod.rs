@@ -3,6 +3,7 @@
 pub mod args;
 mod endpoints;
 mod error;
+pub mod files;
 pub mod identity;
 mod images;
 mod lifecycle;

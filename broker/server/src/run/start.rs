@@ -35,7 +35,7 @@ use crate::config::{BrokerConfig, GroupsConfig, LiveConfig, Settings};
 use crate::glue::{OffsetsPartitions, ProducerIdBlocks};
 use crate::http::{Http, HttpState};
 use crate::metrics::Metrics;
-use crate::net::{AnswerMemory, BoundListener, NetOptions, Server, Times};
+use crate::net::{AnswerMemory, BoundListener, ConnLimits, NetOptions, Server, Times};
 use crate::sessions::FetchSessions;
 
 /// Directory of the metadata log inside `metadata.log.dir`.
@@ -168,6 +168,7 @@ async fn serve(
     });
     let ports: Vec<(String, u16)> = bound.iter().map(|b| (b.name().to_owned(), b.port())).collect();
     let server = Arc::new(Server::start(bound, net, broker.clone()));
+    tasks.push(tokio::spawn(follow_settings(broker.config.clone(), server.clone(), groups.clone())));
     let ready = Arc::new(AtomicBool::new(true));
     let state = HttpState { broker: broker.clone(), server: server.clone(), ready: ready.clone() };
     let http = serve_http(&config, &state).await?;
@@ -251,14 +252,33 @@ fn net_options(config: &BrokerConfig) -> NetOptions {
     let net = &config.network;
     NetOptions {
         max_request_bytes: net.request_max_bytes,
-        max_connections: net.max_connections,
-        max_connections_per_ip: net.max_connections_per_ip,
+        limits: conn_limits(config),
         times: Times { idle: net.max_idle_ms.map_or(IDLE_NEVER, Duration::from_millis), ..Times::default() },
         send_buffer: net.send_buffer,
         receive_buffer: net.receive_buffer,
         backlog: u32::try_from(net.backlog).unwrap_or_default(),
         request_memory: usize::try_from(net.queued_max_bytes).unwrap_or(usize::MAX),
         ..NetOptions::default()
+    }
+}
+
+fn conn_limits(config: &BrokerConfig) -> ConnLimits {
+    let net = &config.network;
+    ConnLimits {
+        total: net.max_connections,
+        per_ip: net.max_connections_per_ip,
+        overrides: net.per_ip_overrides.clone(),
+        per_second: net.max_creation_rate,
+    }
+}
+
+/// Hands changed settings to the parts that do not ask for them each time.
+async fn follow_settings(live: Arc<LiveConfig>, server: Arc<Server<Broker>>, groups: GroupCoordinator) {
+    let mut changes = live.subscribe();
+    while changes.changed().await.is_ok() {
+        let config = changes.borrow_and_update().clone();
+        server.set_limits(conn_limits(&config));
+        groups.configure(Arc::new(group_settings(&config)));
     }
 }
 

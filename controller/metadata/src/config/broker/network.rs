@@ -43,7 +43,7 @@ pub static TABLE: &[ConfigDef] = &[
     def("queued.max.requests", Int, "500", Check::AtLeast(1),
         "Requests that may wait for a thread. Waiting is bounded by bytes here, not by number.").high().unused(),
     def("request.timeout.ms", Int, "30000", Check::Any,
-        "Longest wait for another node's answer.").high(),
+        "Longest wait for another node's answer.").high().unused(),
     def("socket.connection.setup.timeout.max.ms", Long, "30000", Check::Any,
         "Upper limit of the growing wait for a connection between nodes.").unused(),
     def("socket.connection.setup.timeout.ms", Long, "10000", Check::Any,

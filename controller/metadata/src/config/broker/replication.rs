@@ -29,7 +29,7 @@ pub static TABLE: &[ConfigDef] = &[
     def("follower.fetch.last.tiered.offset.enable", Bool, "false", Check::Any,
         "Lets a new follower begin at the first offset that is not tiered yet.").cluster_wide().unused(),
     def("initial.broker.registration.timeout.ms", Int, "60000", Check::Any,
-        "Longest wait for the first registration with the controller."),
+        "Longest wait for the first registration with the controller.").unused(),
     def("leader.imbalance.check.interval.seconds", Long, "300", Check::AtLeast(1),
         "How often leadership is compared with preferred replicas.").high().unused(),
     def("node.id", Int, "1", Check::AtLeast(0),
