@@ -7,6 +7,7 @@ use clap::Parser;
 use millrace_broker::config::{Settings, print};
 use millrace_broker::run::StartError;
 use millrace_broker::run::args::Args;
+use millrace_broker::run::files;
 use millrace_broker::run::logging::Loggers;
 use millrace_broker::run::start::start;
 use millrace_store::allocator_options;
@@ -38,6 +39,7 @@ fn run(args: Args) -> Result<(), StartError> {
     let root_level = std::env::var("KAFKA_LOG4J_ROOT_LOGLEVEL").ok();
     let loggers = Arc::new(Loggers::install(root_level.as_deref()));
     tracing::debug!(options = allocator_options(), "allocator");
+    files::raise_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("broker")
