@@ -1,0 +1,54 @@
+# Everything a developer does. `make deps` once on a fresh Debian 12 as root; then `make run`, `make test`.
+SHELL := /bin/bash
+CARGO ?= cargo
+ROUNDS ?= 500
+BENCH ?=
+BROKER := target/release/millrace-broker
+
+.PHONY: deps build run test unit suites verify fix bench soak fuzz
+
+# Installs what is missing; needs root for packages only.
+deps:
+	@bash tests/deps.sh
+
+build:
+	$(CARGO) build --release --workspace
+
+# A single node with its data in ./millrace-data; ARGS are passed on.
+run: deps
+	$(CARGO) build --release -p millrace-broker
+	$(BROKER) $(ARGS)
+
+# All proof: unit tests, crash, hostile input, full disk and tidiness, then the suites of other people's clients.
+test: build
+	@bash tests/run.sh
+
+unit: build
+	$(CARGO) test --release --workspace
+
+suites: build
+	target/release/suites
+
+# Looks, never edits.
+verify:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+	$(CARGO) test --release -p millrace-tests --test tidy
+	@if command -v cargo-deny > /dev/null; then $(CARGO) deny check; else echo "cargo-deny is not installed: licences were not checked"; fi
+
+# Edits.
+fix:
+	$(CARGO) fmt --all
+	$(CARGO) clippy --release --workspace --all-targets --fix --allow-dirty --allow-staged
+
+# One table, Millrace and Apache Kafka alternating; BENCH='--rows stream,latency --repeats 1' for a part of it.
+bench: build
+	target/release/bench $(BENCH)
+
+# kill -9 again and again.
+soak: build
+	MILLRACE_CRASH_ROUNDS=$(ROUNDS) $(CARGO) test --release -p millrace-tests --test crash -- --nocapture
+
+# Random and damaged input for every request decoder and the batch walker; SECONDS_EACH for all together.
+fuzz: build
+	MILLRACE_FUZZ_SECONDS=$${SECONDS_EACH:-60} $(CARGO) test --release -p millrace-tests --test fuzz -- --nocapture
