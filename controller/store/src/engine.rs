@@ -19,6 +19,8 @@ pub(crate) const ROWS: &str = "rows";
 const DATA_BLOCK: usize = 64 << 10;
 const STATE_BLOCK: usize = 8 << 10;
 const STATE_CACHE: usize = 16 << 20;
+/// Blocks of batches that were just read, in bytes; those that are being sent come on top.
+const DATA_CACHE: usize = 4 << 20;
 const STATE_WRITE_BUFFER: usize = 4 << 20;
 
 /// An open RocksDB of a log store.
@@ -70,11 +72,12 @@ fn state_options(o: &mut Options, write_buffer: usize, cache: &Cache) {
     o.set_max_bytes_for_level_base(32 << 20);
 }
 
-fn data_options() -> Options {
+fn data_options(cache: &Cache) -> Options {
     let mut table = BlockBasedOptions::default();
     table.set_block_size(DATA_BLOCK);
-    // The page cache holds the data; a second cache would only copy it.
-    table.disable_cache();
+    // The page cache holds the data. This one is there because RocksDB hands out the memory of a block only if the
+    // block is in a cache, and copies the value otherwise.
+    table.set_block_cache(cache);
     table.set_block_restart_interval(1);
     let mut o = Options::default();
     o.set_block_based_table_factory(&table);
@@ -94,20 +97,21 @@ impl Engine {
     pub(crate) fn open(path: &Path) -> Result<(Engine, Vec<String>), StoreError> {
         let base = base_options(STATE_WRITE_BUFFER);
         let cache = Cache::new_lru_cache(STATE_CACHE);
+        let data = data_options(&Cache::new_lru_cache(DATA_CACHE));
         let names = if path.join("CURRENT").exists() {
             Db::list_cf(&base, path).map_err(|e| refused(path, &e))?
         } else {
             vec!["default".into(), META.into(), ROWS.into()]
         };
         let families = names.iter().map(|name| {
-            let mut o = if name.starts_with("d.") { data_options() } else { Options::default() };
+            let mut o = if name.starts_with("d.") { data.clone() } else { Options::default() };
             if !name.starts_with("d.") {
                 state_options(&mut o, STATE_WRITE_BUFFER, &cache);
             }
             ColumnFamilyDescriptor::new(name, o)
         });
         let db = Db::open_cf_descriptors(&base, path, families).map_err(|e| refused(path, &e))?;
-        Ok((Engine { db, data_options: data_options(), path: path.to_owned() }, names))
+        Ok((Engine { db, data_options: data, path: path.to_owned() }, names))
     }
 
     pub(crate) fn path(&self) -> &Path {

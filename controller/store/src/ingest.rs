@@ -23,6 +23,9 @@ use crate::upkeep;
 /// Pause between attempts while the disk is full.
 const FULL_RETRY: Duration = Duration::from_millis(500);
 
+/// Niceness of the ingestion thread.
+const NICE: libc::c_int = 5;
+
 /// What a segment holds of one log.
 struct Part {
     log: Arc<Log>,
@@ -41,8 +44,15 @@ impl Part {
     }
 }
 
+/// Makes the calling thread give way to others, so that the committer is not kept waiting for a core.
+fn lower_priority() {
+    // SAFETY: takes integers only; 0 is the calling thread. Without effect if it fails, which is harmless.
+    let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
+}
+
 /// The ingestion thread.
 pub(crate) fn run(core: &Arc<Core>) {
+    lower_priority();
     while let Some(segment) = core.pool.next_sealed() {
         loop {
             match ingest(core, &segment) {

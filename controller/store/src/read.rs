@@ -72,8 +72,8 @@ fn fetch(
     chunk: &mut ReadChunk,
 ) -> Result<bool, StoreError> {
     let Some(family) = engine.db.cf_handle(&row.bucket.name()) else { return Ok(false) };
-    let mut options = ReadOptions::default();
-    options.fill_cache(false);
+    // Through the cache, for the sake of values that are handed on where they are.
+    let options = ReadOptions::default();
     let missing = |offset| corrupt(engine.path(), format!("the batch at offset {offset} of log {log} is missing"));
     let mut at = 0;
     while at < batches.len() {
@@ -124,8 +124,8 @@ struct Pinned {
 impl Pinned {
     fn new(slice: DBPinnableSlice<'_>, engine: &Arc<Engine>) -> Self {
         // SAFETY: the lifetime only ties the slice to the database that made it. `_engine` keeps that database open
-        // for as long as the slice exists, and the field order drops the slice first. The bytes themselves are a
-        // block that the slice owns (data families have no block cache).
+        // and its block cache for as long as the slice exists, and the field order drops the slice first. The bytes
+        // themselves are in a cached block that the slice pins, or in memory of its own.
         let slice = unsafe { std::mem::transmute::<DBPinnableSlice<'_>, DBPinnableSlice<'static>>(slice) };
         Pinned { slice, _engine: engine.clone() }
     }

@@ -36,13 +36,32 @@ pub(crate) fn extents(
 /// Applies truncations, raised log starts and deletions to the rows. The caller holds the catalogue.
 pub(crate) fn apply_pending(core: &Core, engine: &Engine, catalogue: &mut Catalogue) -> Result<(), StoreError> {
     let dirty = std::mem::take(&mut *core.dirty.lock());
+    // Deletions first and by themselves: a log made again under the same number must not find the old rows.
+    let (mut deleted, changed): (Vec<_>, Vec<_>) = dirty.into_iter().partition(|log| log.state.lock().deleted);
+    // Deleted twice under one number: the same rows, to be taken off once.
+    deleted.sort_by_key(|log| log.id);
+    deleted.dedup_by_key(|log| log.id);
+    let first = apply_all(core, engine, catalogue, &deleted);
+    if first.is_err() {
+        core.dirty.lock().extend(changed);
+        return first;
+    }
+    apply_all(core, engine, catalogue, &changed)
+}
+
+fn apply_all(
+    core: &Core,
+    engine: &Engine,
+    catalogue: &mut Catalogue,
+    dirty: &[Arc<Log>],
+) -> Result<(), StoreError> {
     if dirty.is_empty() {
         return Ok(());
     }
     let mut changes = Changes::default();
     let mut done = Vec::with_capacity(dirty.len());
     let mut applied = Ok(());
-    for log in &dirty {
+    for log in dirty {
         log.state.lock().dirty = false;
         applied = apply(engine, catalogue, &mut changes, log).map(|effect| done.push(effect));
         if applied.is_err() {
@@ -51,7 +70,7 @@ pub(crate) fn apply_pending(core: &Core, engine: &Engine, catalogue: &mut Catalo
     }
     let applied = applied.and_then(|()| changes.commit(engine, catalogue, true));
     if let Err(error) = applied {
-        for log in &dirty {
+        for log in dirty {
             core.mark_dirty(log, &mut log.state.lock().dirty);
         }
         return Err(error);
