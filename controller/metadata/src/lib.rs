@@ -8,6 +8,8 @@ pub mod error;
 pub mod features;
 pub mod ids;
 pub mod image;
+#[cfg(test)]
+mod image_tests;
 pub mod limits;
 pub mod names;
 pub mod record;
