@@ -15,8 +15,9 @@ pub(crate) type Db = DBWithThreadMode<MultiThreaded>;
 
 pub(crate) const META: &str = "meta";
 pub(crate) const ROWS: &str = "rows";
-/// Data blocks close at this size; a larger batch has a block of its own.
-const DATA_BLOCK: usize = 64 << 10;
+/// Data blocks close at this size; a larger batch has a block of its own. Small enough that a batch of 16 KiB is not
+/// read together with its neighbours, which belong to other logs; large enough to keep the index of a file small.
+const DATA_BLOCK: usize = 16 << 10;
 const STATE_BLOCK: usize = 8 << 10;
 const STATE_CACHE: usize = 16 << 20;
 /// Blocks of batches that were just read, in bytes; those that are being sent come on top.
@@ -79,6 +80,7 @@ fn data_options(cache: &Cache) -> Options {
     // block is in a cache, and copies the value otherwise.
     table.set_block_cache(cache);
     table.set_block_restart_interval(1);
+    table.set_index_block_restart_interval(8);
     let mut o = Options::default();
     o.set_block_based_table_factory(&table);
     o.set_compression_type(DBCompressionType::None);

@@ -17,7 +17,7 @@ pub(crate) const MIN_SEGMENT: u64 = 64 << 10;
 pub(crate) const EXTENT_BATCHES: usize = 1024;
 pub(crate) const EXTENT_BYTES: u64 = 4 << 20;
 /// Files that RocksDB keeps open, whatever the number of logs and the size of the data.
-pub(crate) const MAX_OPEN_FILES: i32 = 512;
+pub(crate) const MAX_OPEN_FILES: i32 = 384;
 /// A sealed bucket with a smaller share of reachable bytes than this (percent) is copied together and dropped.
 pub(crate) const EVACUATE_BELOW_PERCENT: u64 = 40;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use rocksdb::{DBPinnableSlice, ReadOptions};
+use rocksdb::{BoundColumnFamily, DBPinnableSlice, ReadOptions};
 
 use crate::api::{BatchMeta, PlogId, ReadChunk, StoreError};
 use crate::engine::{Engine, corrupt, read_failed};
@@ -11,9 +11,12 @@ use crate::extent::{ExtentRow, data_key};
 use crate::runs::ReadBudget;
 use crate::upkeep::extents;
 
-/// Batches of at least this size are handed on in RocksDB's own buffer; smaller ones share a block, are read in
-/// sequence and copied.
+/// Batches of at least this size are looked up one by one and handed on in RocksDB's own buffer. Smaller ones are
+/// read in sequence and copied if there are enough of them to pay for an iterator.
 const PIN_FROM: u32 = 32 << 10;
+const ITERATE_FROM: usize = 4;
+/// A block holds more than one batch of less than this: handing on the buffer would keep too much memory.
+const COPY_BELOW: usize = 12 << 10;
 
 /// How a read of stored batches ended.
 #[derive(PartialEq, Eq)]
@@ -74,44 +77,62 @@ fn fetch(
     let Some(family) = engine.db.cf_handle(&row.bucket.name()) else { return Ok(false) };
     // Through the cache, for the sake of values that are handed on where they are.
     let options = ReadOptions::default();
-    let missing = |offset| corrupt(engine.path(), format!("the batch at offset {offset} of log {log} is missing"));
     let mut at = 0;
     while at < batches.len() {
-        if batches[at].size >= PIN_FROM {
-            let key = row.data_key(log, batches[at].last_offset);
-            let value = engine.db.get_pinned_cf_opt(&family, key, &options).map_err(|e| read_failed(engine.path(), &e))?;
-            let value = Pinned::new(value.ok_or_else(|| missing(batches[at].last_offset))?, engine);
-            chunk.bytes += value.slice.len();
-            chunk.batches.push(Bytes::from_owner(value));
-            at += 1;
+        let small = batches[at..].iter().take_while(|b| b.size < PIN_FROM).count();
+        if small >= ITERATE_FROM {
+            iterate(engine, &family, log, (row, &batches[at..at + small]), chunk)?;
+            at += small;
             continue;
         }
-        let run = batches[at..].iter().take_while(|b| b.size < PIN_FROM).count();
-        let small = &batches[at..at + run];
-        at += run;
-        let mut options = ReadOptions::default();
-        options.fill_cache(false);
-        options.set_iterate_upper_bound(data_key(row.segment, log, small[small.len() - 1].last_offset + 1));
-        let mut rows = engine.db.raw_iterator_cf_opt(&family, options);
-        let mut buffer = BytesMut::with_capacity(small.iter().map(|b| b.size as usize).sum());
-        rows.seek(row.data_key(log, small[0].last_offset));
-        for batch in small {
-            let key = row.data_key(log, batch.last_offset);
-            match rows.item() {
-                Some((found, value)) if found == key => {
-                    buffer.extend_from_slice(value);
-                    chunk.bytes += value.len();
-                    chunk.batches.push(buffer.split().freeze());
-                }
-                _ => {
-                    rows.status().map_err(|e| read_failed(engine.path(), &e))?;
-                    return Err(missing(batch.last_offset));
-                }
-            }
-            rows.next();
-        }
+        let key = row.data_key(log, batches[at].last_offset);
+        let value = engine.db.get_pinned_cf_opt(&family, key, &options).map_err(|e| read_failed(engine.path(), &e))?;
+        let value = value.ok_or_else(|| missing(engine, log, batches[at].last_offset))?;
+        chunk.bytes += value.len();
+        chunk.batches.push(if value.len() < COPY_BELOW {
+            Bytes::copy_from_slice(&value)
+        } else {
+            Bytes::from_owner(Pinned::new(value, engine))
+        });
+        at += 1;
     }
     Ok(true)
+}
+
+fn missing(engine: &Engine, log: PlogId, offset: i64) -> StoreError {
+    corrupt(engine.path(), format!("the batch at offset {offset} of log {log} is missing"))
+}
+
+/// Reads neighbouring batches of an extent in one go.
+fn iterate(
+    engine: &Engine,
+    family: &Arc<BoundColumnFamily<'_>>,
+    log: PlogId,
+    (row, batches): (&ExtentRow, &[BatchMeta]),
+    chunk: &mut ReadChunk,
+) -> Result<(), StoreError> {
+    let mut options = ReadOptions::default();
+    options.fill_cache(false);
+    options.set_iterate_upper_bound(data_key(row.segment, log, batches[batches.len() - 1].last_offset + 1));
+    let mut rows = engine.db.raw_iterator_cf_opt(family, options);
+    let mut buffer = BytesMut::with_capacity(batches.iter().map(|b| b.size as usize).sum());
+    rows.seek(row.data_key(log, batches[0].last_offset));
+    for batch in batches {
+        let key = row.data_key(log, batch.last_offset);
+        match rows.item() {
+            Some((found, value)) if found == key => {
+                buffer.extend_from_slice(value);
+                chunk.bytes += value.len();
+                chunk.batches.push(buffer.split().freeze());
+            }
+            _ => {
+                rows.status().map_err(|e| read_failed(engine.path(), &e))?;
+                return Err(missing(engine, log, batch.last_offset));
+            }
+        }
+        rows.next();
+    }
+    Ok(())
 }
 
 /// A value in RocksDB's memory, which outlives the read.
