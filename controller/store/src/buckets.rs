@@ -54,7 +54,7 @@ impl Catalogue {
         class: RetentionClass,
         limit: u64,
     ) -> Result<BucketId, StoreError> {
-        let newest = self.buckets.keys().copied().filter(|id| id.class == class).next_back();
+        let newest = self.buckets.keys().copied().rfind(|id| id.class == class);
         if let Some(id) = newest {
             let row = changes.bucket(self, id);
             if !row.sealed && row.total < limit {

@@ -9,6 +9,7 @@ use rocksdb::{
 };
 
 use crate::api::{Kv, KvBatch, KvOp, StoreError};
+use crate::journal::io::{DiskIo, JournalIo};
 use crate::options::MAX_OPEN_FILES;
 
 pub(crate) type Db = DBWithThreadMode<MultiThreaded>;
@@ -23,6 +24,9 @@ const STATE_CACHE: usize = 16 << 20;
 /// Blocks of batches that were just read, in bytes; those that are being sent come on top.
 const DATA_CACHE: usize = 4 << 20;
 const STATE_WRITE_BUFFER: usize = 4 << 20;
+
+/// Called with key and value of a row; whether to go on.
+pub(crate) type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<bool, StoreError> + 'a;
 
 /// An open RocksDB of a log store.
 pub(crate) struct Engine {
@@ -134,7 +138,7 @@ impl Engine {
         family: &str,
         from: &[u8],
         to: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool, StoreError>,
+        visit: &mut Visit<'_>,
     ) -> Result<(), StoreError> {
         let mut options = ReadOptions::default();
         options.set_iterate_upper_bound(to);
@@ -165,7 +169,7 @@ fn scan_rows(
     path: &Path,
     mut rows: rocksdb::DBRawIteratorWithThreadMode<'_, Db>,
     from: &[u8],
-    visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool, StoreError>,
+    visit: &mut Visit<'_>,
 ) -> Result<(), StoreError> {
     rows.seek(from);
     while let Some((key, value)) = rows.item() {
@@ -213,6 +217,8 @@ pub struct KvStore {
 /// A memtable of this size holds what the Raft log has between snapshots.
 const KV_WRITE_BUFFER: usize = 2 << 20;
 const KV_CACHE: usize = 2 << 20;
+/// Free bytes below which the small store takes no more: RocksDB does not recover well from a full disk.
+const KV_RESERVE: u64 = 8 << 20;
 
 impl KvStore {
     /// Opens or creates the store in directory `path`; refused if another process has it open.
@@ -243,6 +249,10 @@ impl Kv for KvStore {
     }
 
     fn write(&self, batch: KvBatch, durable: bool) -> Result<(), StoreError> {
+        let (_, free) = DiskIo.space(&self.path).unwrap_or((0, u64::MAX));
+        if free < KV_RESERVE {
+            return Err(StoreError::Full { path: self.path.display().to_string(), free, needed: KV_RESERVE });
+        }
         let mut out = WriteBatch::default();
         for op in batch.ops {
             match op {

@@ -3,7 +3,7 @@
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -27,8 +27,8 @@ use crate::rows::{Rows, Shared};
 use crate::stats::{Stats, StoreStats};
 use crate::upkeep;
 
-/// How often [`RocksLogStore::roll`] looks whether the store has failed meanwhile.
-const ROLL_POLL: Duration = Duration::from_millis(50);
+/// How often whoever waits for the store's threads looks whether they have met a failure or a full disk.
+const POLL: Duration = Duration::from_millis(50);
 
 /// All partition logs of one data directory, in RocksDB behind a journal. See the README of this crate.
 ///
@@ -120,13 +120,30 @@ impl RocksLogStore {
         let (done, durable) = mpsc::channel();
         self.core.queue.push(Op::Roll(done))?;
         durable.recv().map_err(|_| StoreError::Closed)??;
-        while !self.core.pool.wait_ingested(ROLL_POLL) {
+        while !self.core.pool.wait_ingested(POLL) {
             self.core.status.check()?;
             if self.core.status.is_full() {
                 return Err(self.core.full(self.core.options.reserve_bytes));
             }
         }
         Ok(())
+    }
+
+    /// Makes everything queued durable, unless a full disk is in the way.
+    fn drain(&self) -> Result<(), StoreError> {
+        self.core.status.check()?;
+        let (done, durable) = mpsc::channel();
+        self.core.queue.push(Op::Barrier(done))?;
+        loop {
+            match durable.recv_timeout(POLL) {
+                Ok(result) => return result,
+                Err(RecvTimeoutError::Timeout) if self.core.status.is_full() => {
+                    return Err(self.core.full(self.core.options.reserve_bytes));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(StoreError::Closed),
+            }
+        }
     }
 
     /// How writes of this store become durable.
@@ -236,7 +253,12 @@ impl LogStore for RocksLogStore {
         if self.running.lock().is_none() {
             return Err(StoreError::Closed);
         }
-        self.sync()?;
-        self.stop(Stop::Drain)
+        match self.drain() {
+            Ok(()) => self.stop(Stop::Drain),
+            Err(error) => {
+                self.stop(Stop::Abandon)?;
+                Err(error)
+            }
+        }
     }
 }

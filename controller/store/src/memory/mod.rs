@@ -68,7 +68,7 @@ impl Drop for Committer {
     }
 }
 
-pub(self) struct Shared {
+struct Shared {
     disk: MemoryDisk,
     derive: Arc<dyn Derive>,
     world: Mutex<World>,
