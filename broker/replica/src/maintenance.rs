@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use millrace_log::rows;
 use millrace_store::{KvBatch, StoreError};
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::manager::ReplicaManager;
 
@@ -82,49 +81,35 @@ impl ReplicaManager {
     }
 
     /// Runs the background work until the future is dropped. `now_ms` is the time of day; `options` are asked for
-    /// before each round, so that changed settings count.
-    pub async fn maintain(
-        self: Arc<Self>,
-        now_ms: impl Fn() -> i64,
-        options: impl Fn() -> MaintenanceOptions,
-    ) {
-        let first = options();
-        let start = Instant::now() + Duration::from_millis(first.initial_delay_ms);
-        let ticks = |ms: u64| {
-            let mut ticks = interval_at(start, Duration::from_millis(ms.max(1)));
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            ticks
-        };
-        let mut every = (first.retention_check_interval_ms, first.producer_expiry_check_interval_ms);
-        let mut retention = ticks(every.0);
-        let mut expiry = ticks(every.1);
-        loop {
-            let manager = self.clone();
-            let now = tokio::select! {
-                _ = retention.tick() => {
-                    let now = now_ms();
-                    off_thread(move || manager.apply_retention(now)).await
-                }
-                _ = expiry.tick() => {
-                    let (now, expiration_ms) = (now_ms(), options().producer_expiration_ms);
-                    off_thread(move || manager.expire_producers(now, expiration_ms)).await
-                }
-            };
-            let _: Option<usize> = now;
-            let next = options();
-            let next = (next.retention_check_interval_ms, next.producer_expiry_check_interval_ms);
-            if next != every {
-                every = next;
-                retention = interval_at(Instant::now() + Duration::from_millis(next.0.max(1)), Duration::from_millis(next.0.max(1)));
-                expiry = interval_at(Instant::now() + Duration::from_millis(next.1.max(1)), Duration::from_millis(next.1.max(1)));
+    /// before each wait, so that changed settings count from the next one on.
+    pub async fn maintain(self: Arc<Self>, now_ms: impl Fn() -> i64, options: impl Fn() -> MaintenanceOptions) {
+        pause(options().initial_delay_ms).await;
+        let retention = async {
+            loop {
+                let (manager, now) = (self.clone(), now_ms());
+                off_thread(move || manager.apply_retention(now)).await;
+                pause(options().retention_check_interval_ms).await;
             }
-        }
+        };
+        let expiry = async {
+            loop {
+                let (manager, now) = (self.clone(), now_ms());
+                let expiration_ms = options().producer_expiration_ms;
+                off_thread(move || manager.expire_producers(now, expiration_ms)).await;
+                pause(options().producer_expiry_check_interval_ms).await;
+            }
+        };
+        futures::join!(retention, expiry);
     }
 }
 
-/// `None` when the runtime is shutting down, or after a panic, which has been reported.
-async fn off_thread(work: impl FnOnce() -> usize + Send + 'static) -> Option<usize> {
-    tokio::task::spawn_blocking(work).await.ok()
+async fn pause(ms: u64) {
+    tokio::time::sleep(Duration::from_millis(ms.max(1))).await;
+}
+
+async fn off_thread(work: impl FnOnce() -> usize + Send + 'static) {
+    // Fails when the runtime is shutting down, or after a panic, which has been reported.
+    let _ = tokio::task::spawn_blocking(work).await;
 }
 
 /// Removes expired producers from the rows of logs that are not loaded as well.

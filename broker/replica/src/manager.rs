@@ -116,7 +116,10 @@ impl ReplicaManager {
         let (created, changed) = (changes.created.iter(), changes.changed.iter().map(|(_, now)| now));
         let topics: Vec<&Arc<TopicImage>> = created.chain(changed).collect();
         if first {
-            let keep = |key: PartitionKey| image.topic_by_id(&key.0).and_then(|t| t.partition(key.1)).is_some_and(|p| self.hosts(p));
+            let keep = |key: PartitionKey| {
+                let topic = image.topic_by_id(&key.0);
+                topic.and_then(|t| t.partition(key.1)).is_some_and(|p| self.hosts(p))
+            };
             self.logs.remove_strays(&keep);
         }
         for topic in &topics {

@@ -11,7 +11,7 @@ use millrace_metadata::config::TopicConfig;
 use millrace_metadata::record::PartitionDelta;
 use millrace_metadata::{Record as Fact, TopicId};
 use millrace_replica::{
-    AppendError, CommitError, DeleteRecordsError, EpochEnd, Isolation, OffsetQuery, OffsetSpec, PartitionError,
+    AppendError, CommitError, DeleteRecordsError, EpochEnd, Isolation, MaintenanceOptions, OffsetQuery, OffsetSpec, PartitionError,
     ReadError, Waiter,
 };
 
@@ -276,4 +276,31 @@ async fn producers_are_remembered_over_a_restart() {
     assert!(matches!(gap, Err(AppendError::Log(millrace_log::AppendError::OutOfOrderSequence { .. }))));
     assert!(matches!(world.manager.partition("t", 1), Err(PartitionError::Unknown)));
     assert!(matches!(world.manager.partition("u", 0), Err(PartitionError::Unknown)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn background_work_runs_at_its_intervals() {
+    let mut world = World::new(1);
+    world.config = TopicConfig { retention_ms: 1000, ..TopicConfig::default() }.into();
+    world.create("t", 1, 1);
+    let p = world.partition("t", 0);
+    append(&p, 2);
+    world.commit();
+    // The time of day follows the paused clock, ten seconds after the records were made.
+    let begun = tokio::time::Instant::now();
+    let now = move || 11_000 + begun.elapsed().as_millis() as i64;
+    let work = tokio::spawn(world.manager.clone().maintain(now, MaintenanceOptions::default));
+    while p.log_start_offset() == 0 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let first = begun.elapsed().as_secs();
+    assert!((30..60).contains(&first), "{first} s");
+    p.append_as_leader(batch(2, now() - 2000), cx(-1)).unwrap();
+    world.commit();
+    while p.log_start_offset() == 2 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let second = begun.elapsed().as_secs();
+    assert!((330..360).contains(&second), "{second} s");
+    work.abort();
 }
