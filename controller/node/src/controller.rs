@@ -1,6 +1,5 @@
 //! A controller from start to end.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,30 +11,37 @@ use openraft::Config;
 use openraft::async_runtime::watch::WatchReceiver;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::compact::{ENTRIES_KEPT, Growth, RECORDS_MAX};
-use crate::decider::{Ask, COMMANDS_MAX, Decider, found, leading_term};
+use crate::decider::{Asker, Decider};
+use crate::formation::{campaign, found, initial_members, ready};
+use crate::forward::forward;
 use crate::identity::{self, Identity};
 use crate::lease::Lease;
 use crate::log::Log;
 use crate::machine::{Machine, Outlet};
-use crate::network::Alone;
+use crate::network::Network;
 use crate::options::{ControllerOptions, StartError};
 use crate::quorum::{QuorumInfo, Voter};
-use crate::raft::{Peer, Raft, RaftId, controller_id, raft_id};
+use crate::raft::{Raft, RaftId, controller_id, raft_id};
+use crate::server::{Serving, serve};
 
-/// Seconds until a start without a leader counts as failed.
-const LEADER_WAIT_S: u64 = 30;
 /// How long a shutdown waits for the store to close.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
+/// How long a leader that stops waits for another one.
+const HAND_OVER_WAIT: Duration = Duration::from_secs(1);
+/// Calls and notices that Raft itself may hold.
+const RAFT_QUEUE: u64 = 4096;
 
 /// A running controller.
 pub struct Controller {
     raft: Raft,
     identity: Identity,
-    asks: mpsc::Sender<Ask>,
+    asker: Asker,
+    stop_serving: Option<oneshot::Sender<()>>,
     images: watch::Receiver<Arc<Image>>,
     tasks: Vec<JoinHandle<()>>,
     clock: crate::options::Clock,
@@ -72,8 +78,8 @@ fn raft_config() -> Result<Config, StartError> {
         election_timeout_max: 4000,
         snapshot_policy: openraft::SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: ENTRIES_KEPT,
-        api_channel_size: Some(COMMANDS_MAX as u64),
-        notification_channel_size: Some(4096),
+        api_channel_size: Some(RAFT_QUEUE),
+        notification_channel_size: Some(RAFT_QUEUE),
         enable_pre_vote: Some(true),
         // A leader that restarts may have lost what it applied: it must be elected again.
         enable_leader_restore: Some(false),
@@ -108,25 +114,64 @@ impl Controller {
         let Opened { identity, log, machine, images, growth, rng } =
             opened.map_err(|e| StartError::Raft(e.to_string()))??;
         let id = raft_id(identity.node_id, identity.dir);
+        let members = initial_members(&identity, &options)?;
+        let alone = members.len() == 1;
         let pristine = log.is_pristine();
         let failed = |e: &dyn std::fmt::Display| StartError::Raft(e.to_string());
-        let raft = Raft::new(id, Arc::new(raft_config()?), Alone, log, machine).await.map_err(|e| failed(&e))?;
-        campaign(&raft, &identity, pristine).await?;
-        lead(&raft, &images).await?;
-        found(&raft, &images, &identity.cluster_id).await.map_err(|e| failed(&e))?;
+        let cluster: Arc<str> = Arc::from(identity.cluster_id.as_str());
+        let network = Network { cluster: Arc::clone(&cluster) };
+        let raft = Raft::new(id, Arc::new(raft_config()?), network, log, machine).await.map_err(|e| failed(&e))?;
 
-        let (asks, queue) = mpsc::channel(COMMANDS_MAX);
+        let (asker, asks) = Asker::new();
         let decider = Decider {
             raft: raft.clone(),
-            asks: queue,
+            asks,
             images: images.clone(),
             defaults: options.defaults.clone(),
             sessions: Sessions::new(options.broker_session_timeout_ms),
             rng,
             clock: Arc::clone(&options.clock),
         };
-        let tasks = vec![tokio::spawn(decider.run()), tokio::spawn(compact(raft.clone(), growth))];
-        Ok(Controller { raft, identity, asks, images, tasks, clock: options.clock, closed })
+        let mut tasks = vec![tokio::spawn(decider.run()), tokio::spawn(compact(raft.clone(), growth))];
+        let mut stop_serving = None;
+        if let Some(listener) = &options.listener {
+            let listener = listen(listener).map_err(|e| failed(&e))?;
+            let (stop, stopped) = oneshot::channel();
+            let serving =
+                Serving { raft: raft.clone(), cluster, me: id, asker: asker.clone(), images: images.clone() };
+            tasks.push(tokio::spawn(serve(serving, listener, stopped)));
+            stop_serving = Some(stop);
+        }
+        let controller =
+            Controller { raft, identity, asker, stop_serving, images, tasks, clock: options.clock, closed };
+        match controller.form(members, pristine, alone).await {
+            Ok(()) => Ok(controller),
+            Err(error) => {
+                controller.shutdown().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn form(
+        &self,
+        members: std::collections::BTreeMap<RaftId, crate::raft::Peer>,
+        pristine: bool,
+        alone: bool,
+    ) -> Result<(), StartError> {
+        campaign(&self.raft, members, pristine).await?;
+        let founding = found(self.raft.clone(), self.images.clone(), self.identity.cluster_id.clone());
+        tokio::select! {
+            // Founding ends when the image has the first records, as it must for being ready.
+            done = ready(&self.raft, &self.images, alone) => done?,
+            Err(error) = founding => return Err(StartError::Raft(error.to_string())),
+        }
+        let found = self.images.borrow().cluster_id.to_string();
+        if found == self.identity.cluster_id {
+            return Ok(());
+        }
+        let wanted = self.identity.cluster_id.clone();
+        Err(StartError::WrongCluster { dir: "the quorum".to_owned(), found, wanted })
     }
 
     pub fn cluster_id(&self) -> &str {
@@ -141,13 +186,16 @@ impl Controller {
     /// Has the command decided. The answer comes when its effect is agreed and the local image shows it.
     ///
     /// # Errors
-    /// `NOT_CONTROLLER` if another controller leads: nothing was done. `UNKNOWN_SERVER_ERROR` if the metadata log
+    /// `NOT_CONTROLLER` if no leader is known: nothing was done. `UNKNOWN_SERVER_ERROR` if the metadata log
     /// failed: what became of the command is unknown.
     pub async fn submit(&self, command: Command) -> Result<Reply, ApiError> {
-        let (answer, reply) = oneshot::channel();
-        let closed = || ApiError::new(ErrorCode::UnknownServerError, "the controller is shutting down");
-        self.asks.send(Ask { command, answer }).await.map_err(|_| closed())?;
-        reply.await.map_err(|_| closed())?
+        match self.asker.ask(command.clone()).await {
+            // Nothing was done here: another controller may do it.
+            Err(error) if error.code == ErrorCode::NotController => {
+                forward(&self.raft, &self.identity.cluster_id, &mut self.images.clone(), &command).await
+            }
+            answer => answer,
+        }
     }
 
     /// The state of the quorum, as this node knows it.
@@ -156,11 +204,15 @@ impl Controller {
         let metrics = metrics.borrow_watched();
         let end = |index: Option<u64>| index.map_or(0, |i| i64::try_from(i).unwrap_or(i64::MAX - 1) + 1);
         let now = (self.clock)();
+        // Raft's own figures come a moment after the image.
+        let applied = end(metrics.last_applied.as_ref().map(|id| id.index()));
+        let high_watermark = applied.max(end(Some(self.images.borrow().index)));
         let membership = metrics.membership_config.membership();
         let voter = |id: RaftId| {
             let me = id == metrics.id;
             let replicated = metrics.replication.as_ref().and_then(|r| r.get(&id)).and_then(|l| l.as_ref());
-            let log_end = if me { end(metrics.last_log_index) } else { replicated.map_or(-1, |l| end(Some(l.index()))) };
+            let known = if me { end(metrics.last_log_index).max(high_watermark) } else { -1 };
+            let log_end = replicated.map_or(known, |l| end(Some(l.index())).max(known));
             let time = if me { now } else { -1 };
             let dir = membership.get_node(&id).map(|p| p.dir).unwrap_or_default();
             Voter { id: controller_id(id), dir, log_end, last_fetch_ms: time, last_caught_up_ms: time }
@@ -168,15 +220,41 @@ impl Controller {
         QuorumInfo {
             leader: metrics.current_leader.map(controller_id),
             epoch: i32::try_from(metrics.current_term).unwrap_or(i32::MAX),
-            high_watermark: end(metrics.last_applied.as_ref().map(|id| id.index())),
+            high_watermark,
             voters: membership.voter_ids().map(voter).collect(),
             observers: membership.learner_ids().map(voter).collect(),
         }
     }
 
+    /// A leader that stops hands its leadership to the voter that is the furthest, so that nobody waits for an
+    /// election timeout.
+    async fn hand_over(&self) {
+        let mut metrics = self.raft.metrics();
+        let heir = {
+            let now = metrics.borrow_and_update();
+            let voters: Vec<RaftId> = now.membership_config.membership().voter_ids().collect();
+            let progress = now.replication.iter().flatten();
+            let others = progress.filter(|(id, _)| **id != now.id && voters.contains(id));
+            others.max_by_key(|(_, matched)| matched.as_ref().map(|id| id.index())).map(|(id, _)| *id)
+        };
+        let Some(heir) = heir else { return };
+        let handed = async {
+            self.raft.trigger().transfer_leader(heir).await.ok()?;
+            while metrics.borrow_and_update().current_leader == Some(*self.raft.node_id()) {
+                metrics.changed().await.ok()?;
+            }
+            Some(())
+        };
+        if tokio::time::timeout(HAND_OVER_WAIT, handed).await.is_err() {
+            tracing::info!("no other controller took the leadership over in {HAND_OVER_WAIT:?}");
+        }
+    }
+
     /// Stops. What was answered is durable already, so there is nothing to lose.
-    pub async fn shutdown(self) {
-        drop(self.asks);
+    pub async fn shutdown(mut self) {
+        self.hand_over().await;
+        drop(self.asker);
+        drop(self.stop_serving.take());
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "the metadata log did not stop cleanly");
         }
@@ -193,38 +271,10 @@ impl Controller {
     }
 }
 
-/// A single voter need not wait for a timeout: nobody else can be leader.
-async fn campaign(raft: &Raft, identity: &Identity, pristine: bool) -> Result<(), StartError> {
-    if pristine {
-        let peer = Peer { controller: identity.node_id, dir: identity.dir, ..Peer::default() };
-        let members = BTreeMap::from([(raft_id(identity.node_id, identity.dir), peer)]);
-        raft.initialize(members).await.map_err(|e| StartError::Raft(e.to_string()))
-    } else {
-        raft.trigger().elect(false).await.map_err(|e| StartError::Raft(e.to_string()))
-    }
-}
-
-/// Waits until this node leads and has applied the first entry of its term, and with it all before.
-async fn lead(raft: &Raft, images: &watch::Receiver<Arc<Image>>) -> Result<(), StartError> {
-    let mut metrics = raft.metrics();
-    let mut images = images.clone();
-    let ready = async {
-        loop {
-            if let Err(fatal) = &metrics.borrow_and_update().running_state {
-                return Err(StartError::Raft(fatal.to_string()));
-            }
-            let term = images.borrow_and_update().term;
-            if term > 0 && leading_term(raft) == Some(term) {
-                return Ok(());
-            }
-            tokio::select! {
-                changed = metrics.changed() => changed.map_err(|e| StartError::Raft(e.to_string()))?,
-                changed = images.changed() => changed.map_err(|e| StartError::Raft(e.to_string()))?,
-            }
-        }
-    };
-    let limit = Duration::from_secs(LEADER_WAIT_S);
-    tokio::time::timeout(limit, ready).await.map_err(|_| StartError::NoLeader(LEADER_WAIT_S))?
+fn listen(listener: &std::net::TcpListener) -> io::Result<TcpListener> {
+    let listener = listener.try_clone()?;
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
 }
 
 async fn compact(raft: Raft, growth: Arc<Growth>) {

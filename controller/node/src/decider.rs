@@ -7,7 +7,7 @@ use std::sync::Arc;
 use millrace_metadata::command::Heartbeat;
 use millrace_metadata::limits::RECORDS_PER_DECISION_MAX;
 use millrace_metadata::{ApiError, Command, ErrorCode, Image, Reply};
-use millrace_state::{Cx, Defaults, Draft, Session, Sessions, bootstrap, decide_into};
+use millrace_state::{Cx, Defaults, Draft, Session, Sessions, decide_into};
 use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
@@ -18,7 +18,7 @@ use crate::options::Clock;
 use crate::raft::{Applied, Proposal, Raft};
 
 /// Commands that may wait; more are held back at their senders.
-pub const COMMANDS_MAX: usize = 1024;
+const COMMANDS_MAX: usize = 1024;
 /// Commands of one entry.
 const GROUP_MAX: usize = 256;
 
@@ -26,6 +26,27 @@ const GROUP_MAX: usize = 256;
 pub struct Ask {
     pub command: Command,
     pub answer: oneshot::Sender<Result<Reply, ApiError>>,
+}
+
+/// The way to the loop.
+#[derive(Clone)]
+pub struct Asker {
+    asks: mpsc::Sender<Ask>,
+}
+
+impl Asker {
+    pub fn new() -> (Asker, mpsc::Receiver<Ask>) {
+        let (asks, queue) = mpsc::channel(COMMANDS_MAX);
+        (Asker { asks }, queue)
+    }
+
+    /// Has this node decide; returns when the effect is agreed and the local image shows it.
+    pub async fn ask(&self, command: Command) -> Result<Reply, ApiError> {
+        let (answer, reply) = oneshot::channel();
+        let closed = || ApiError::new(ErrorCode::UnknownServerError, "the controller is shutting down");
+        self.asks.send(Ask { command, answer }).await.map_err(|_| closed())?;
+        reply.await.map_err(|_| closed())?
+    }
 }
 
 /// All that the loop owns.
@@ -123,13 +144,4 @@ pub async fn propose(raft: &Raft, term: u64, records: Vec<millrace_metadata::Rec
         // Whether the entry survives is unknown: the client must look, not assume.
         Err(RaftError::Fatal(e)) => Err(ApiError::new(ErrorCode::UnknownServerError, e.to_string())),
     }
-}
-
-/// Gives a new cluster its first records.
-pub async fn found(raft: &Raft, images: &watch::Receiver<Arc<Image>>, cluster_id: &str) -> Result<(), ApiError> {
-    let (empty, term) = {
-        let image = images.borrow();
-        (image.cluster_id.is_empty(), image.term)
-    };
-    if empty { propose(raft, term, bootstrap(cluster_id)).await } else { Ok(()) }
 }

@@ -5,19 +5,23 @@ mod codec;
 mod compact;
 mod controller;
 mod decider;
+mod formation;
+mod forward;
 mod identity;
 mod keys;
 mod lease;
 mod log;
 mod machine;
+mod messages;
 mod network;
 mod options;
 mod quorum;
 mod raft;
+mod server;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 
 pub use controller::Controller;
-pub use options::{Clock, ControllerOptions, StartError};
+pub use options::{Clock, ControllerOptions, InitialVoter, StartError};
 pub use quorum::{QuorumInfo, Voter};

@@ -1,59 +1,179 @@
-//! The way to the other controllers. A single voter has none.
+//! The way to the other controllers. Every call names the cluster and the node that it is meant for, so that an
+//! address that was given to another node does not answer.
 
+use std::fmt::Display;
 use std::future::Future;
-use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use millrace_metadata::Image;
-use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
+use millrace_rpc::pb::raft_client::RaftClient;
+use millrace_rpc::{DecodeError, pb};
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::RPCOption;
 use openraft::network::v2::RaftNetworkV2;
-use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest, TransferLeaderResponse,
+    VoteRequest, VoteResponse,
+};
 use openraft::{OptionalSend, RaftNetworkFactory};
+use tonic::metadata::MetadataValue;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Response, Status};
 
+use crate::codec::{snapshot_meta_to_pb, vote_from_pb, vote_to_pb};
+use crate::messages::{
+    append_to_pb, appended_from_pb, transfer_to_pb, vote_request_to_pb, voted_from_pb,
+};
 use crate::raft::{Peer, RaftId, Snapshot, Types, Vote};
+use crate::snapshot;
 
-/// Reaches nobody.
-pub struct Alone;
+/// Bytes of one message. An append carries at most 4 MiB of entries and one entry more, and one entry the partitions
+/// of one request.
+pub const MESSAGE_MAX: usize = 64 << 20;
+/// The names of the cluster and of the node that a call is meant for.
+pub const CLUSTER_KEY: &str = "millrace-cluster";
+pub const NODE_KEY: &str = "millrace-node";
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-fn nobody() -> Unreachable<Types> {
-    Unreachable::new(&io::Error::new(io::ErrorKind::NotConnected, "this controller has no peers"))
+/// A channel that connects when it is used, and again when it broke. `None` if the address is none.
+pub fn channel(host: &str, port: u16) -> Option<Channel> {
+    let uri = if host.contains(':') { format!("http://[{host}]:{port}") } else { format!("http://{host}:{port}") };
+    let endpoint = Endpoint::from_shared(uri).ok()?;
+    Some(endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true).connect_lazy())
 }
 
-impl RaftNetworkFactory<Types> for Alone {
-    type Network = Alone;
+/// The request with the names of its addressee.
+pub fn addressed<T>(message: T, cluster: &str, node: RaftId) -> Request<T> {
+    let mut request = Request::new(message);
+    // A cluster id that is no header text cannot be anybody's: the receiver then misses it and refuses.
+    if let Ok(cluster) = MetadataValue::try_from(cluster) {
+        request.metadata_mut().insert(CLUSTER_KEY, cluster);
+    }
+    request.metadata_mut().insert(NODE_KEY, MetadataValue::from(node));
+    request
+}
 
-    async fn new_client(&mut self, _: RaftId, _: &Peer) -> Alone {
-        Alone
+/// Makes the connections of one controller.
+pub struct Network {
+    pub cluster: Arc<str>,
+}
+
+impl RaftNetworkFactory<Types> for Network {
+    type Network = Connection;
+
+    async fn new_client(&mut self, target: RaftId, peer: &Peer) -> Connection {
+        let client = channel(&peer.host, peer.port).map(|channel| {
+            RaftClient::new(channel).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX)
+        });
+        Connection { cluster: Arc::clone(&self.cluster), target, client }
     }
 }
 
-impl RaftNetworkV2<Types> for Alone {
+/// The way to one other controller.
+pub struct Connection {
+    cluster: Arc<str>,
+    target: RaftId,
+    client: Option<RaftClient<Channel>>,
+}
+
+fn unreachable(why: impl Display) -> RPCError<Types> {
+    RPCError::Unreachable(Unreachable::from_string(why))
+}
+
+fn malformed(error: DecodeError) -> RPCError<Types> {
+    RPCError::Network(NetworkError::new(&error))
+}
+
+async fn within<T>(
+    option: &RPCOption,
+    call: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<T, RPCError<Types>> {
+    match tokio::time::timeout(option.soft_ttl(), call).await {
+        Ok(Ok(response)) => Ok(response.into_inner()),
+        Ok(Err(status)) => Err(unreachable(status)),
+        Err(_) => Err(unreachable("no answer in time")),
+    }
+}
+
+impl Connection {
+    fn parts<T>(&mut self, message: T) -> Result<(&mut RaftClient<Channel>, Request<T>), RPCError<Types>> {
+        let request = addressed(message, &self.cluster, self.target);
+        let client = self.client.as_mut().ok_or_else(|| unreachable("the controller has no usable address"))?;
+        Ok((client, request))
+    }
+}
+
+impl RaftNetworkV2<Types> for Connection {
     type SnapshotData = Arc<Image>;
 
     async fn append_entries(
         &mut self,
-        _: AppendEntriesRequest<Types>,
-        _: RPCOption,
+        request: AppendEntriesRequest<Types>,
+        option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
-        Err(RPCError::Unreachable(nobody()))
+        let (client, request) = self.parts(append_to_pb(&request))?;
+        appended_from_pb(within(&option, client.append(request)).await?).map_err(malformed)
     }
 
-    async fn vote(&mut self, _: VoteRequest<Types>, _: RPCOption) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        Err(RPCError::Unreachable(nobody()))
+    async fn vote(
+        &mut self,
+        request: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        let (client, request) = self.parts(vote_request_to_pb(&request))?;
+        voted_from_pb(within(&option, client.vote(request)).await?).map_err(malformed)
     }
 
-    async fn pre_vote(&mut self, _: VoteRequest<Types>, _: RPCOption) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        Err(RPCError::Unreachable(nobody()))
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        let (client, request) = self.parts(vote_request_to_pb(&request))?;
+        voted_from_pb(within(&option, client.pre_vote(request)).await?).map_err(malformed)
     }
 
     async fn full_snapshot(
         &mut self,
-        _: Vote,
-        _: Snapshot,
-        _: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
-        _: RPCOption,
+        vote: Vote,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        option: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
-        Err(StreamingError::Unreachable(nobody()))
+        let chunks = chunks(&vote, &snapshot);
+        let (client, request) = self.parts(futures::stream::iter(chunks))?;
+        let sent = within(&option, client.snapshot(request));
+        tokio::select! {
+            response = sent => {
+                let vote = response?.vote.ok_or(DecodeError::Unknown("vote")).map_err(malformed)?;
+                Ok(SnapshotResponse::new(vote_from_pb(&vote)))
+            }
+            closed = cancel => Err(StreamingError::Closed(closed)),
+        }
     }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<Types>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
+        let (client, request) = self.parts(transfer_to_pb(&request))?;
+        within(&option, client.transfer_leader(request)).await?;
+        Ok(Ok(()))
+    }
+}
+
+fn chunks(vote: &Vote, snapshot: &Snapshot) -> Vec<pb::SnapshotChunk> {
+    let image = &snapshot.snapshot;
+    let head = pb::SnapshotChunk {
+        vote: Some(vote_to_pb(vote)),
+        meta: Some(snapshot_meta_to_pb(&snapshot.meta)),
+        index: image.index,
+        term: image.term,
+        ..pb::SnapshotChunk::default()
+    };
+    let body = snapshot::chunks(image).map(|records| pb::SnapshotChunk { records, ..pb::SnapshotChunk::default() });
+    let end = pb::SnapshotChunk { last: true, ..pb::SnapshotChunk::default() };
+    std::iter::once(head).chain(body).chain([end]).collect()
 }

@@ -10,6 +10,16 @@ use millrace_store::StoreError;
 /// Where the time comes from, in ms since 1970.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
+/// One of the voters that a new quorum starts with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InitialVoter {
+    pub node_id: NodeId,
+    /// Id of its metadata directory: a voter that lost it is another voter.
+    pub dir: DirId,
+    pub host: String,
+    pub port: u16,
+}
+
 /// Settings of one controller.
 #[derive(Clone)]
 pub struct ControllerOptions {
@@ -22,6 +32,11 @@ pub struct ControllerOptions {
     /// The cluster to belong to; a random id on the first start if it is not given.
     pub cluster_id: Option<String>,
     pub defaults: Defaults,
+    /// The voters of a new quorum, this one among them; none means this one alone. Without effect once there is a
+    /// quorum. `dir_id` and `cluster_id` must be given with it.
+    pub initial_voters: Vec<InitialVoter>,
+    /// Where other controllers and brokers reach this one; needed with other voters only.
+    pub listener: Option<Arc<std::net::TcpListener>>,
     /// After so much silence a broker is fenced.
     pub broker_session_timeout_ms: i64,
     pub clock: Clock,
@@ -39,6 +54,8 @@ impl ControllerOptions {
             dir_id: None,
             cluster_id: None,
             defaults: Defaults::default(),
+            initial_voters: Vec::new(),
+            listener: None,
             broker_session_timeout_ms: 3000,
             clock: Arc::new(move || since_1970().map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))),
             seed: rand::random(),
@@ -59,6 +76,8 @@ pub enum StartError {
     Unreadable { dir: String, what: String },
     #[error("the metadata log does not work: {0}")]
     Raft(String),
+    #[error("node {node} with directory {dir} is none of the initial voters; name it there, or give it the directory that it had")]
+    NotAVoter { node: NodeId, dir: DirId },
     #[error("no leader was elected within {0} s")]
     NoLeader(u64),
 }
