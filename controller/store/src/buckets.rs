@@ -46,6 +46,11 @@ impl Catalogue {
         Ok(catalogue)
     }
 
+    /// The bucket of `class` that was made last.
+    pub(crate) fn newest(&self, class: RetentionClass) -> Option<BucketId> {
+        self.buckets.keys().copied().rfind(|id| id.class == class)
+    }
+
     /// The bucket of `class` that takes data, with room by the size limit; made if need be.
     pub(crate) fn active(
         &mut self,
@@ -54,8 +59,7 @@ impl Catalogue {
         class: RetentionClass,
         limit: u64,
     ) -> Result<BucketId, StoreError> {
-        let newest = self.buckets.keys().copied().rfind(|id| id.class == class);
-        if let Some(id) = newest {
+        if let Some(id) = self.newest(class) {
             let row = changes.bucket(self, id);
             if !row.sealed && row.total < limit {
                 return Ok(id);

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use crate::api::{Batch, PlogId, StoreError};
+use crate::api::{Batch, FlushPolicy, PlogId, StoreError};
 use crate::buckets::{Catalogue, Changes};
 use crate::core::Core;
 use crate::directory::refused;
@@ -67,6 +67,7 @@ struct Found {
     file: Arc<dyn JournalFile>,
     number: u64,
     first_group: u64,
+    incarnation: u64,
 }
 
 /// Replays the journal into memory and returns the committer, ready to run.
@@ -81,6 +82,13 @@ pub(crate) fn journal(core: &Arc<Core>, engine: &Engine) -> Result<Committer, St
     let mut used: Vec<Segment> = Vec::new();
     let mut free = spare;
     for f in found {
+        let synced = core.options.flush == FlushPolicy::Sync;
+        let newer = f.number >= checkpoint.next_segment && f.incarnation >= chain.incarnation;
+        if synced && newer && f.first_group > chain.next_group {
+            // Groups are written one after the other, each synced before the next: this is damage, not a torn end.
+            let (path, from, to) = (f.path.display(), chain.next_group, f.first_group);
+            tracing::error!(%path, from, to, "the journal is damaged: groups before this segment cannot be read");
+        }
         let source = core.pool.adopt(&f.path, f.file);
         if f.number < checkpoint.next_segment || f.first_group != chain.next_group {
             free.push(source);
@@ -134,7 +142,13 @@ fn segments(core: &Core, dir: &Path) -> std::io::Result<(Vec<Found>, Vec<Segment
         }
         let file: Arc<dyn JournalFile> = core.options.io.open(&path)?.into();
         match replay::first_header(&*file)? {
-            Some(header) => found.push(Found { path, file, number: header.segment, first_group: header.group }),
+            Some(header) => found.push(Found {
+                path,
+                file,
+                number: header.segment,
+                first_group: header.group,
+                incarnation: header.incarnation,
+            }),
             None => spare.push(core.pool.adopt(&path, file)),
         }
     }

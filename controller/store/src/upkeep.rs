@@ -220,12 +220,14 @@ fn is_sparse(row: &BucketRow) -> bool {
     row.live * 100 < row.total * EVACUATE_BELOW_PERCENT
 }
 
-/// Closes buckets that still take data but are mostly unreachable.
+/// Closes buckets that still take data but are mostly unreachable, and those that take none any more because a newer
+/// one was made (and the step that would have closed them failed).
 fn seal_sparse(core: &Core, engine: &Engine, catalogue: &mut Catalogue) -> Result<(), StoreError> {
     let mut changes = Changes::default();
     for (id, row) in &catalogue.buckets {
+        let newest = catalogue.newest(id.class) == Some(*id);
         let enough = row.total >= bucket_limit(id.class, core.options.bucket_bytes) / EARLY_SEAL_SHARE;
-        if !row.sealed && row.total > 0 && (row.live == 0 || (enough && is_sparse(row))) {
+        if !row.sealed && (!newest || (row.total > 0 && (row.live == 0 || (enough && is_sparse(row))))) {
             changes.bucket(catalogue, *id).sealed = true;
         }
     }
