@@ -171,7 +171,8 @@ pub(crate) fn drop_empty(core: &Core, engine: &Engine, catalogue: &mut Catalogue
             changes.delete(engine, &key)?;
         }
         changes.delete(engine, &id.key(b'B'))?;
-        changes.commit(engine, catalogue, false)?;
+        // Synced before the family goes: a row without its family would be taken for lost data.
+        changes.commit(engine, catalogue, true)?;
         catalogue.buckets.remove(&id);
         engine.db.drop_cf(&id.name()).map_err(|e| crate::engine::write_failed(engine.path(), &e))?;
         core.stats.drop_bucket();
