@@ -6,14 +6,15 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use millrace_groups::memory::MemoryLog;
 use millrace_groups::types::{Commit, CommitPartition, CommitTopic};
-use millrace_groups::{GroupCoordinator, GroupSettings, Parts};
+use millrace_groups::{GroupCoordinator, GroupSettings, Now, Parts};
 use millrace_metadata::{ErrorCode, TopicId};
 
 const PARTITIONS: i32 = 50;
 const COMMITS: usize = 400_000;
 
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+fn now() -> Now {
+    let ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+    Now { wall_ms: ms, steady_ms: ms }
 }
 
 fn commit(client: usize, offset: i64) -> Commit {
@@ -37,7 +38,7 @@ async fn run(clients: usize) {
         settings: Arc::new(GroupSettings::default()),
         partitions: PARTITIONS,
         log: Arc::new(MemoryLog::default()),
-        clock: Arc::new(now_ms),
+        clock: Arc::new(now),
         uuids: Box::new(|| Box::new(|| [7; 16])),
     });
     (0..PARTITIONS).for_each(|partition| groups.lead(partition));

@@ -17,3 +17,4 @@ pub use config::{DEFAULT_MAX_BATCH_BYTES, GroupSettings};
 pub use runtime::{Clock, GroupCoordinator, Parts, TOPIC, UuidFactory, java_string_hash};
 pub use shard::UuidSource;
 pub use storage::{Bounds, LogError, OffsetsLog};
+pub use timers::Now;

@@ -3,6 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// The time of a transition, in milliseconds. Two clocks, because the time of day may be set: deadlines must not fall
+/// due or stand still with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// Since 1970: what is stored.
+    pub wall_ms: i64,
+    /// Since any moment, never set: what deadlines are measured by.
+    pub steady_ms: i64,
+}
+
 /// What falls due. A key that no longer fits the group's state is ignored, so that deadlines may be left behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Due {

@@ -14,6 +14,7 @@ use super::{Live, Shared};
 use crate::config::GroupSettings;
 use crate::effects::{Effects, Release};
 use crate::shard::Shard;
+use crate::timers::Now;
 use crate::types::{JoinAnswer, SyncAnswer};
 
 /// No deadline.
@@ -24,7 +25,7 @@ pub struct Cell {
     inner: Mutex<Inner>,
     /// Wakes the writer: records are queued, or the cell is closed.
     pub work: Notify,
-    /// The shard's next deadline, for the timer task to read without the lock.
+    /// The shard's next deadline by the steady clock, for the timer task to read without the lock.
     pub next_due_ms: AtomicI64,
     loaded: watch::Sender<bool>,
 }
@@ -107,7 +108,7 @@ impl Cell {
     pub fn with<R>(
         &self,
         shared: &Shared,
-        transition: impl FnOnce(&mut Shard<Live>, i64, &mut Effects<Live>) -> R,
+        transition: impl FnOnce(&mut Shard<Live>, Now, &mut Effects<Live>) -> R,
     ) -> Option<R> {
         self.run(shared, false, transition).ok().map(|(result, _)| result)
     }
@@ -117,9 +118,9 @@ impl Cell {
         &self,
         shared: &Shared,
         gated: bool,
-        transition: impl FnOnce(&mut Shard<Live>, i64, &mut Effects<Live>) -> R,
+        transition: impl FnOnce(&mut Shard<Live>, Now, &mut Effects<Live>) -> R,
     ) -> Result<(R, Gate), ErrorCode> {
-        let now_ms = shared.now_ms();
+        let now = shared.now();
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
         let shard = match &mut inner.phase {
@@ -127,10 +128,10 @@ impl Cell {
             Phase::Loading => return Err(ErrorCode::CoordinatorLoadInProgress),
             Phase::Closed => return Err(ErrorCode::NotCoordinator),
         };
-        let result = transition(shard, now_ms, &mut inner.effects);
+        let result = transition(shard, now, &mut inner.effects);
         let next_due_ms = shard.next_due().unwrap_or(NEVER);
         let max_batch = shared.settings.read().max_batch_bytes;
-        let (ready, wrote) = inner.take_effects(now_ms, max_batch);
+        let (ready, wrote) = inner.take_effects(now.wall_ms, max_batch);
         let gate = if gated { inner.gate() } else { Gate::Open };
         drop(guard);
         if wrote {
@@ -165,7 +166,7 @@ impl Cell {
         inner.phase = Phase::Active(Box::new(shard));
         inner.log_bytes = log_bytes;
         drop(inner);
-        self.with(shared, |shard, now_ms, out| shard.loaded(now_ms, out));
+        self.with(shared, |shard, now, out| shard.loaded(now, out));
         self.loaded.send_replace(true);
     }
 
@@ -233,7 +234,7 @@ impl Cell {
             return None;
         }
         let mut snapshot = Queue::default();
-        snapshot.push(&shard.snapshot(), shared.now_ms(), shared.settings.read().max_batch_bytes);
+        snapshot.push(&shard.snapshot(), shared.now().wall_ms, shared.settings.read().max_batch_bytes);
         Some((inner.take_batches(), snapshot.take()))
     }
 
@@ -262,10 +263,10 @@ impl Inner {
     }
 
     /// Queues the records; returns the answers that may go out at once.
-    fn take_effects(&mut self, now_ms: i64, max_batch: usize) -> (Vec<Waiting>, bool) {
+    fn take_effects(&mut self, wall_ms: i64, max_batch: usize) -> (Vec<Waiting>, bool) {
         let wrote = !self.effects.records.is_empty();
         if wrote {
-            self.queue.push(&self.effects.records, now_ms, max_batch);
+            self.queue.push(&self.effects.records, wall_ms, max_batch);
             self.effects.records.clear();
             self.queued += 1;
         }

@@ -13,7 +13,7 @@ const MAX_REPORTED: usize = 10;
 pub async fn load(shared: &Shared, cell: &Cell) -> Result<(), LogError> {
     let bounds = shared.log.bounds(cell.partition)?;
     let mut shard: Shard<Live> = Shard::new(shared.settings(), (shared.uuids)());
-    let now_ms = shared.now_ms();
+    let wall_ms = shared.now().wall_ms;
     let mut offset = bounds.start_offset;
     let mut errors = 0usize;
     while offset < bounds.end_offset {
@@ -25,7 +25,7 @@ pub async fn load(shared: &Shared, cell: &Cell) -> Result<(), LogError> {
                 if record.offset < bounds.start_offset {
                     return;
                 }
-                if let Err(error) = shard.replay(record.key, record.value, now_ms) {
+                if let Err(error) = shard.replay(record.key, record.value, wall_ms) {
                     errors += 1;
                     if errors <= MAX_REPORTED {
                         tracing::warn!(partition = cell.partition, offset = record.offset, %error, "record passed over");

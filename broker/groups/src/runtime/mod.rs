@@ -31,6 +31,7 @@ use crate::config::GroupSettings;
 use crate::effects::Waiters;
 use crate::shard::UuidSource;
 use crate::storage::OffsetsLog;
+use crate::timers::Now;
 use crate::types::{JoinAnswer, SyncAnswer};
 use cell::Cell;
 use timers::TimerTask;
@@ -38,8 +39,8 @@ use timers::TimerTask;
 /// The topic that holds all of it.
 pub const TOPIC: &str = "__consumer_offsets";
 
-/// Milliseconds since the epoch.
-pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+/// Tells the time.
+pub type Clock = Arc<dyn Fn() -> Now + Send + Sync>;
 
 /// Makes a source of random bytes for one shard.
 pub type UuidFactory = Box<dyn Fn() -> UuidSource + Send + Sync>;
@@ -81,7 +82,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub fn now_ms(&self) -> i64 {
+    pub fn now(&self) -> Now {
         (self.clock)()
     }
 

@@ -12,6 +12,7 @@ use super::cell::{Cell, Gate};
 use super::{GroupCoordinator, Live};
 use crate::effects::Effects;
 use crate::shard::Shard;
+use crate::timers::Now;
 use crate::types::*;
 
 impl GroupCoordinator {
@@ -29,7 +30,7 @@ impl GroupCoordinator {
     fn begin<R>(
         &self,
         cell: &Cell,
-        transition: impl FnOnce(&mut Shard<Live>, i64, &mut Effects<Live>) -> Result<R, ErrorCode>,
+        transition: impl FnOnce(&mut Shard<Live>, Now, &mut Effects<Live>) -> Result<R, ErrorCode>,
     ) -> Result<Started<R>, ErrorCode> {
         let (result, gate) = cell.run(&self.shared, true, transition)?;
         let timeout = Duration::from_millis(self.shared.settings.read().commit_timeout_ms);
@@ -41,7 +42,7 @@ impl GroupCoordinator {
         let (to, answer) = oneshot::channel();
         let member_id = join.member_id.clone();
         let started = self.cell_of(&join.group_id).and_then(|cell| {
-            cell.run(&self.shared, false, |shard, now_ms, out| shard.join(join, to, now_ms, out)).map(drop)
+            cell.run(&self.shared, false, |shard, now, out| shard.join(join, to, now, out)).map(drop)
         });
         async move {
             match started {
@@ -55,7 +56,7 @@ impl GroupCoordinator {
     pub fn sync(&self, sync: Sync) -> impl Future<Output = SyncAnswer> + Send + 'static + use<> {
         let (to, answer) = oneshot::channel();
         let started = self.cell_of(&sync.group_id).and_then(|cell| {
-            cell.run(&self.shared, false, |shard, now_ms, out| shard.sync(sync, to, now_ms, out)).map(drop)
+            cell.run(&self.shared, false, |shard, now, out| shard.sync(sync, to, now, out)).map(drop)
         });
         async move {
             match started {
@@ -68,7 +69,7 @@ impl GroupCoordinator {
     /// Heartbeat. While the group is loaded, members are taken to be alive.
     pub fn heartbeat(&self, beat: &Heartbeat) -> ErrorCode {
         let run = |cell: Arc<Cell>| {
-            cell.run(&self.shared, false, |shard, now_ms, out| shard.heartbeat(beat, now_ms, out))
+            cell.run(&self.shared, false, |shard, now, out| shard.heartbeat(beat, now, out))
         };
         match self.cell_of(&beat.group_id).and_then(run) {
             Ok((Ok(()), _)) | Err(ErrorCode::CoordinatorLoadInProgress) => ErrorCode::None,
@@ -83,7 +84,7 @@ impl GroupCoordinator {
         leavers: Vec<Leaver>,
     ) -> impl Future<Output = Result<Vec<LeftMember>, ErrorCode>> + Send + 'static + use<> {
         finish(self.cell_of(group_id).and_then(|cell| {
-            self.begin(&cell, |shard, now_ms, out| shard.leave(group_id, leavers, now_ms, out))
+            self.begin(&cell, |shard, now, out| shard.leave(group_id, leavers, now, out))
         }))
     }
 
@@ -96,7 +97,7 @@ impl GroupCoordinator {
             if !cell.has_room() {
                 return Err(ErrorCode::CoordinatorNotAvailable);
             }
-            self.begin(&cell, |shard, now_ms, out| shard.commit(commit, now_ms, out))
+            self.begin(&cell, |shard, now, out| shard.commit(commit, now, out))
         }))
     }
 

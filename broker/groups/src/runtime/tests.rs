@@ -20,7 +20,10 @@ fn start(log: &Arc<MemoryLog>) -> GroupCoordinator {
         settings: Arc::new(GroupSettings { initial_rebalance_delay_ms: 100, ..GroupSettings::default() }),
         partitions: 1,
         log: log.clone(),
-        clock: Arc::new(move || 1_700_000_000_000 + began.elapsed().as_millis() as i64),
+        clock: Arc::new(move || {
+            let steady_ms = began.elapsed().as_millis() as i64;
+            Now { wall_ms: 1_700_000_000_000 + steady_ms, steady_ms }
+        }),
         uuids: Box::new(|| {
             let mut count = 0u8;
             Box::new(move || {

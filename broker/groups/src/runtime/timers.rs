@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use super::Shared;
 use super::cell::{Cell, NEVER};
 
-/// The longest sleep: the clock may be set meanwhile.
+/// The longest sleep: the machine may sleep meanwhile.
 const MAX_SLEEP_MS: i64 = 60_000;
 
 /// Where the timer task sleeps.
@@ -36,25 +36,25 @@ pub async fn run(shared: Weak<Shared>) {
         // Whoever finds this notifies; the deadlines are read afterwards, so that none is missed.
         strong.timers.until_ms.store(NEVER, Ordering::Release);
         let cells: Vec<Arc<Cell>> = strong.cells.read().values().cloned().collect();
-        let now_ms = strong.now_ms();
+        let now_ms = strong.now().steady_ms;
         let interval_ms = strong.settings.read().retention_check_interval_ms.max(1);
         let expire_ms = *expire_at_ms.get_or_insert(now_ms + interval_ms);
         if expire_ms <= now_ms {
             expire_at_ms = Some(now_ms + interval_ms);
             for cell in &cells {
-                cell.with(&strong, |shard, now_ms, out| shard.expire(now_ms, out));
+                cell.with(&strong, |shard, now, out| shard.expire(now, out));
             }
         }
         for cell in &cells {
             if cell.next_due_ms.load(Ordering::Acquire) <= now_ms {
-                cell.with(&strong, |shard, now_ms, out| shard.tick(now_ms, out));
+                cell.with(&strong, |shard, now, out| shard.tick(now, out));
             }
         }
         let next = cells.iter().map(|cell| cell.next_due_ms.load(Ordering::Acquire)).min();
         let until_ms = next.unwrap_or(NEVER).min(expire_at_ms.unwrap_or(NEVER)).min(now_ms + MAX_SLEEP_MS);
         strong.timers.until_ms.store(until_ms, Ordering::Release);
         drop(cells);
-        let sleep_ms = (until_ms - strong.now_ms()).max(0) as u64;
+        let sleep_ms = (until_ms - strong.now().steady_ms).max(0) as u64;
         sleep_or_earlier(strong, sleep_ms).await;
     }
 }

@@ -9,7 +9,7 @@ use super::{Entry, Shard, UuidSource, storable};
 use crate::classic::{Member, State, Timeouts};
 use crate::config::NEW_MEMBER_JOIN_TIMEOUT_MS;
 use crate::effects::{Effects, Release, Waiters};
-use crate::timers::{Due, Moving};
+use crate::timers::{Due, Moving, Now};
 use crate::types::{Join, JoinAnswer, SyncAnswer};
 
 /// Bytes of a dash and a UUID.
@@ -17,7 +17,7 @@ const ID_SUFFIX: usize = 37;
 
 impl<W: Waiters> Shard<W> {
     /// A client joins. The answer may come with a later transition.
-    pub fn join(&mut self, join: Join, waiter: W::Join, now_ms: i64, out: &mut Effects<W>) {
+    pub fn join(&mut self, join: Join, waiter: W::Join, now: Now, out: &mut Effects<W>) {
         if let Err(error) = self.check_join(&join) {
             out.joins.push((waiter, JoinAnswer::error(error, join.member_id), Release::Now));
             return;
@@ -28,11 +28,11 @@ impl<W: Waiters> Shard<W> {
                 out.joins.push((waiter, answer, Release::Now));
                 return;
             }
-            self.groups.insert(Arc::from(&*join.group_id), Entry::new(now_ms));
+            self.groups.insert(Arc::from(&*join.group_id), Entry::new(now.wall_ms));
         }
         // Taken out so that the group can be borrowed meanwhile.
         let mut uuids: UuidSource = std::mem::replace(&mut self.uuids, Box::new(|| [0; 16]));
-        if let Some(mut turn) = self.turn(&join.group_id, now_ms, out) {
+        if let Some(mut turn) = self.turn(&join.group_id, now, out) {
             turn.join(&join, waiter, &mut uuids);
         }
         self.uuids = uuids;
@@ -104,7 +104,7 @@ impl<W: Waiters> Turn<'_, W> {
         } else if join.require_known_member_id {
             let mut session = Moving::default();
             let due = || Due::Session { group: self.id.clone(), member: id.clone() };
-            session.move_to(self.timers, self.now_ms + i64::from(join.session_timeout_ms), due);
+            session.move_to(self.timers, self.now.steady_ms + i64::from(join.session_timeout_ms), due);
             self.refuse_join(waiter, ErrorCode::MemberIdRequired, &id);
             self.group.pending_joins.insert(id, session);
         } else {

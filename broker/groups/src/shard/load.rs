@@ -8,6 +8,7 @@ use super::{Entry, Group, Shard};
 use crate::batch::RECORD_OVERHEAD;
 use crate::classic::{ClassicGroup, State};
 use crate::effects::{Effects, Records, Waiters};
+use crate::timers::Now;
 use crate::records::{DecodeError, GroupMetadata, Key, OffsetValue, group_key_len, put_group_key, put_offset_key};
 
 /// A record that cannot be applied.
@@ -21,7 +22,7 @@ pub enum LoadError {
 
 impl<W: Waiters> Shard<W> {
     /// Applies a record of the log. A record in error changes nothing; the caller may go on.
-    pub fn replay(&mut self, key: Option<Bytes>, value: Option<Bytes>, now_ms: i64) -> Result<(), LoadError> {
+    pub fn replay(&mut self, key: Option<Bytes>, value: Option<Bytes>, wall_ms: i64) -> Result<(), LoadError> {
         let key = Key::decode(key.ok_or(LoadError::NoKey)?);
         if key.is_err() {
             self.has_unknown_records = true;
@@ -31,7 +32,7 @@ impl<W: Waiters> Shard<W> {
             (Key::Offset { group, topic, partition }, Some(value)) => {
                 let value = OffsetValue::decode(value)?;
                 if !self.groups.contains_key(&*group) {
-                    self.groups.insert(Arc::from(&*group), Entry::new(now_ms));
+                    self.groups.insert(Arc::from(&*group), Entry::new(wall_ms));
                 }
                 self.put_offset(&group, &topic, partition, value);
             }
@@ -39,17 +40,17 @@ impl<W: Waiters> Shard<W> {
                 self.remove_offset(&group, &topic, partition);
                 self.forget_if_unused(&group);
             }
-            (Key::Group { group }, Some(value)) => self.replay_group(&group, value, now_ms)?,
-            (Key::Group { group }, None) => self.replay_group_tombstone(&group, now_ms),
+            (Key::Group { group }, Some(value)) => self.replay_group(&group, value, wall_ms)?,
+            (Key::Group { group }, None) => self.replay_group_tombstone(&group, wall_ms),
         }
         Ok(())
     }
 
-    fn replay_group(&mut self, id: &str, value: Bytes, now_ms: i64) -> Result<(), LoadError> {
+    fn replay_group(&mut self, id: &str, value: Bytes, wall_ms: i64) -> Result<(), LoadError> {
         let group = ClassicGroup::restore(GroupMetadata::decode(value.clone())?);
         // Copied, so that it does not hold the whole batch that it came in.
         let value = Bytes::copy_from_slice(&value);
-        let entry = self.groups.entry(Arc::from(id)).or_insert_with(|| Entry::new(now_ms));
+        let entry = self.groups.entry(Arc::from(id)).or_insert_with(|| Entry::new(wall_ms));
         entry.group = Group::Classic(group);
         self.live_bytes += stored_cost(id, &value);
         if let Some(old) = entry.stored.replace(value) {
@@ -58,9 +59,9 @@ impl<W: Waiters> Shard<W> {
         Ok(())
     }
 
-    fn replay_group_tombstone(&mut self, id: &str, now_ms: i64) {
+    fn replay_group_tombstone(&mut self, id: &str, wall_ms: i64) {
         let Some(entry) = self.groups.get_mut(id) else { return };
-        entry.group = Group::Classic(ClassicGroup::new(now_ms));
+        entry.group = Group::Classic(ClassicGroup::new(wall_ms));
         if let Some(old) = entry.stored.take() {
             self.live_bytes -= stored_cost(id, &old);
         }
@@ -68,10 +69,10 @@ impl<W: Waiters> Shard<W> {
     }
 
     /// All records are applied: sessions begin to run.
-    pub fn loaded(&mut self, now_ms: i64, out: &mut Effects<W>) {
+    pub fn loaded(&mut self, now: Now, out: &mut Effects<W>) {
         let ids: Vec<Arc<str>> = self.groups.keys().cloned().collect();
         for id in ids {
-            let Some(mut turn) = self.turn(&id, now_ms, out) else { continue };
+            let Some(mut turn) = self.turn(&id, now, out) else { continue };
             let members: Vec<Arc<str>> = turn.group.members.keys().cloned().collect();
             for member in &members {
                 turn.restart_session(member, None);

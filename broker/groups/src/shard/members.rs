@@ -8,15 +8,16 @@ use super::Shard;
 use super::rebalance::Turn;
 use crate::classic::State;
 use crate::effects::{Effects, Waiters};
+use crate::timers::Now;
 use crate::types::{Heartbeat, Leaver, LeftMember};
 
 impl<W: Waiters> Shard<W> {
     /// A member is alive. REBALANCE_IN_PROGRESS tells it to join again.
-    pub fn heartbeat(&mut self, beat: &Heartbeat, now_ms: i64, out: &mut Effects<W>) -> Result<(), ErrorCode> {
+    pub fn heartbeat(&mut self, beat: &Heartbeat, now: Now, out: &mut Effects<W>) -> Result<(), ErrorCode> {
         if beat.group_id.is_empty() {
             return Err(ErrorCode::InvalidGroupId);
         }
-        let mut turn = self.turn(&beat.group_id, now_ms, out).ok_or(ErrorCode::UnknownMemberId)?;
+        let mut turn = self.turn(&beat.group_id, now, out).ok_or(ErrorCode::UnknownMemberId)?;
         turn.group.check_member(&beat.member_id, beat.instance_id.as_deref())?;
         if beat.generation != turn.group.generation {
             return Err(ErrorCode::IllegalGeneration);
@@ -35,13 +36,13 @@ impl<W: Waiters> Shard<W> {
         &mut self,
         group_id: &str,
         leavers: Vec<Leaver>,
-        now_ms: i64,
+        now: Now,
         out: &mut Effects<W>,
     ) -> Result<Vec<LeftMember>, ErrorCode> {
         if group_id.is_empty() {
             return Err(ErrorCode::InvalidGroupId);
         }
-        let Some(mut turn) = self.turn(group_id, now_ms, out) else {
+        let Some(mut turn) = self.turn(group_id, now, out) else {
             return Ok(leavers.into_iter().map(|leaver| left(leaver, ErrorCode::UnknownMemberId)).collect());
         };
         let mut answer = Vec::with_capacity(leavers.len());

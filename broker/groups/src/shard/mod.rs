@@ -24,7 +24,7 @@ use millrace_metadata::ErrorCode;
 use crate::classic::ClassicGroup;
 use crate::config::{GroupSettings, MAX_STRING};
 use crate::effects::{Effects, Waiters};
-use crate::timers::Timers;
+use crate::timers::{Now, Timers};
 use crate::types::{JoinAnswer, SyncAnswer};
 use offsets::Offsets;
 use rebalance::Turn;
@@ -45,8 +45,8 @@ struct Entry<W: Waiters> {
 }
 
 impl<W: Waiters> Entry<W> {
-    fn new(now_ms: i64) -> Entry<W> {
-        Entry { group: Group::Classic(ClassicGroup::new(now_ms)), offsets: Offsets::default(), stored: None }
+    fn new(wall_ms: i64) -> Entry<W> {
+        Entry { group: Group::Classic(ClassicGroup::new(wall_ms)), offsets: Offsets::default(), stored: None }
     }
 
     /// Whether forgetting the entry loses nothing.
@@ -85,7 +85,7 @@ impl<W: Waiters> Shard<W> {
         self.settings = settings;
     }
 
-    /// When [`tick`](Self::tick) has something to do, in milliseconds.
+    /// When [`tick`](Self::tick) has something to do, by the steady clock.
     pub fn next_due(&self) -> Option<i64> {
         self.timers.next()
     }
@@ -118,7 +118,7 @@ impl<W: Waiters> Shard<W> {
     }
 
     /// A transition of an existing group.
-    fn turn<'a>(&'a mut self, id: &str, now_ms: i64, out: &'a mut Effects<W>) -> Option<Turn<'a, W>> {
+    fn turn<'a>(&'a mut self, id: &str, now: Now, out: &'a mut Effects<W>) -> Option<Turn<'a, W>> {
         let id = self.groups.get_key_value(id)?.0.clone();
         let entry = self.groups.get_mut(&id)?;
         let Group::Classic(group) = &mut entry.group;
@@ -129,7 +129,7 @@ impl<W: Waiters> Shard<W> {
             live_bytes: &mut self.live_bytes,
             settings: &self.settings,
             timers: &mut self.timers,
-            now_ms,
+            now,
             out,
         })
     }

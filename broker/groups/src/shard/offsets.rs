@@ -11,6 +11,7 @@ use crate::classic::{ClassicGroup, State};
 use crate::config::MAX_STRING;
 use crate::effects::{Effects, Records, Waiters};
 use crate::records::{OffsetValue, offset_key_len, put_offset_key};
+use crate::timers::Now;
 use crate::types::{Commit, CommitPartition, Fetch, FetchTopic, FetchedOffset, FetchedTopic, TopicResult};
 
 /// What a group committed, by topic and partition.
@@ -68,15 +69,15 @@ impl<W: Waiters> Shard<W> {
     pub fn commit(
         &mut self,
         commit: Commit,
-        now_ms: i64,
+        now: Now,
         out: &mut Effects<W>,
     ) -> Result<Vec<TopicResult>, ErrorCode> {
-        self.check_commit(&commit, now_ms, out)?;
+        self.check_commit(&commit, now, out)?;
         if !self.groups.contains_key(&*commit.group_id) {
-            self.groups.insert(Arc::from(&*commit.group_id), Entry::new(now_ms));
+            self.groups.insert(Arc::from(&*commit.group_id), Entry::new(now.wall_ms));
         }
         let limit = self.settings.offset_metadata_max_bytes.min(MAX_STRING);
-        let expire_time_ms = commit.retention_ms.map(|retention| now_ms.saturating_add(retention));
+        let expire_time_ms = commit.retention_ms.map(|retention| now.wall_ms.saturating_add(retention));
         let group = &*commit.group_id;
         let mut answer = Vec::with_capacity(commit.topics.len());
         for topic in commit.topics {
@@ -91,7 +92,7 @@ impl<W: Waiters> Shard<W> {
                     offset,
                     leader_epoch,
                     metadata,
-                    commit_time_ms: now_ms,
+                    commit_time_ms: now.wall_ms,
                     expire_time_ms,
                     topic_id: topic.id,
                 };
@@ -107,11 +108,11 @@ impl<W: Waiters> Shard<W> {
         Ok(answer)
     }
 
-    fn check_commit(&mut self, commit: &Commit, now_ms: i64, out: &mut Effects<W>) -> Result<(), ErrorCode> {
+    fn check_commit(&mut self, commit: &Commit, now: Now, out: &mut Effects<W>) -> Result<(), ErrorCode> {
         if commit.group_id.len() > MAX_STRING {
             return Err(ErrorCode::InvalidGroupId);
         }
-        let Some(mut turn) = self.turn(&commit.group_id, now_ms, out) else {
+        let Some(mut turn) = self.turn(&commit.group_id, now, out) else {
             // A consumer without membership, or a tool: its commit makes the group.
             return if commit.generation < 0 { Ok(()) } else { Err(commit.missing_group) };
         };
@@ -200,10 +201,10 @@ impl<W: Waiters> Shard<W> {
     }
 
     /// Removes offsets that nobody has used for the retention time, then groups that hold nothing any more.
-    pub fn expire(&mut self, now_ms: i64, out: &mut Effects<W>) {
+    pub fn expire(&mut self, now: Now, out: &mut Effects<W>) {
         let retention_ms = self.settings.offsets_retention_ms;
         self.delete_where(&mut out.records, |group, topic, value| {
-            is_expired(group, topic, value, now_ms, retention_ms)
+            is_expired(group, topic, value, now.wall_ms, retention_ms)
         });
         let ids: Vec<Arc<str>> = self.groups.keys().cloned().collect();
         for id in ids {

@@ -10,7 +10,7 @@ use crate::classic::{ClassicGroup, JoinPhase, State};
 use crate::config::GroupSettings;
 use crate::effects::{Effects, Release, Waiters};
 use crate::records::{group_key_len, put_group_key};
-use crate::timers::{Due, Timers};
+use crate::timers::{Due, Now, Timers};
 use crate::types::{JoinAnswer, SyncAnswer};
 
 /// The least wait before a rebalance that nobody joined is tried again.
@@ -27,7 +27,7 @@ pub(super) struct Turn<'a, W: Waiters> {
     pub live_bytes: &'a mut u64,
     pub settings: &'a GroupSettings,
     pub timers: &'a mut Timers,
-    pub now_ms: i64,
+    pub now: Now,
     pub out: &'a mut Effects<W>,
 }
 
@@ -44,7 +44,7 @@ impl<W: Waiters> Turn<'_, W> {
     pub fn restart_session(&mut self, member_id: &str, timeout_ms: Option<i32>) {
         let Some(member) = self.group.members.get_mut(member_id) else { return };
         let timeout_ms = timeout_ms.unwrap_or(member.session_timeout_ms);
-        let at_ms = self.now_ms + i64::from(timeout_ms.max(0));
+        let at_ms = self.now.steady_ms + i64::from(timeout_ms.max(0));
         let due = || Due::Session { group: self.id.clone(), member: member.id.clone() };
         member.session.move_to(self.timers, at_ms, due);
     }
@@ -88,7 +88,7 @@ impl<W: Waiters> Turn<'_, W> {
         self.group.pending_syncs.clear();
         self.cancel_sync_timer();
         let initial = self.group.state == State::Empty;
-        self.group.enter(State::PreparingRebalance, self.now_ms);
+        self.group.enter(State::PreparingRebalance, self.now.wall_ms);
         if initial {
             let delay_ms = self.settings.initial_rebalance_delay_ms.max(0);
             let remaining_ms = (self.group.rebalance_timeout_ms() - delay_ms).max(0);
@@ -128,13 +128,13 @@ impl<W: Waiters> Turn<'_, W> {
 
     pub fn wait_for_initial_joins(&mut self, delay_ms: i32, remaining_ms: i32) {
         self.cancel_join_timer();
-        let timer = self.timers.set(self.now_ms + i64::from(delay_ms), Due::Join { group: self.id.clone() });
+        let timer = self.timers.set(self.now.steady_ms + i64::from(delay_ms), Due::Join { group: self.id.clone() });
         self.group.join_phase = Some(JoinPhase::Initial { delay_ms, remaining_ms, timer });
     }
 
     fn wait_for_joins(&mut self, timeout_ms: i32) {
         self.cancel_join_timer();
-        let timer = self.timers.set(self.now_ms + i64::from(timeout_ms), Due::Join { group: self.id.clone() });
+        let timer = self.timers.set(self.now.steady_ms + i64::from(timeout_ms), Due::Join { group: self.id.clone() });
         self.group.join_phase = Some(JoinPhase::Rebalance { timer });
     }
 
@@ -155,7 +155,7 @@ impl<W: Waiters> Turn<'_, W> {
             self.wait_for_joins(self.group.rebalance_timeout_ms().max(MIN_RETRY_MS));
             return;
         }
-        self.group.next_generation(self.now_ms);
+        self.group.next_generation(self.now.wall_ms);
         if self.group.state == State::Empty {
             // A crash before it is committed brings back the last generation, whose members then time out.
             if let Err(error) = self.store() {
@@ -179,7 +179,7 @@ impl<W: Waiters> Turn<'_, W> {
             self.restart_session(&id, None);
             self.group.pending_syncs.insert(id);
         }
-        let at_ms = self.now_ms + i64::from(self.group.rebalance_timeout_ms());
+        let at_ms = self.now.steady_ms + i64::from(self.group.rebalance_timeout_ms());
         self.cancel_sync_timer();
         self.group.sync_timer = Some(self.timers.set(at_ms, Due::Sync { group: self.id.clone() }));
     }

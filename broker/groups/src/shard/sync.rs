@@ -10,20 +10,21 @@ use super::Shard;
 use super::rebalance::Turn;
 use crate::classic::State;
 use crate::effects::{Effects, Release, Waiters};
+use crate::timers::Now;
 use crate::types::{Sync, SyncAnswer};
 
 impl<W: Waiters> Shard<W> {
     /// A member asks for its assignment; the leader brings everybody's. The answer may come with a later transition.
-    pub fn sync(&mut self, sync: Sync, waiter: W::Sync, now_ms: i64, out: &mut Effects<W>) {
+    pub fn sync(&mut self, sync: Sync, waiter: W::Sync, now: Now, out: &mut Effects<W>) {
         let refusal = if sync.group_id.is_empty() {
             Some(ErrorCode::InvalidGroupId)
         } else {
-            self.turn(&sync.group_id, now_ms, out)
+            self.turn(&sync.group_id, now, out)
                 .map_or(Some(ErrorCode::UnknownMemberId), |turn| turn.check_sync(&sync).err())
         };
         if let Some(error) = refusal {
             out.syncs.push((waiter, SyncAnswer::error(error), Release::Now));
-        } else if let Some(mut turn) = self.turn(&sync.group_id, now_ms, out) {
+        } else if let Some(mut turn) = self.turn(&sync.group_id, now, out) {
             turn.sync(sync, waiter);
         }
     }
@@ -86,7 +87,7 @@ impl<W: Waiters> Turn<'_, W> {
             member.assignment = assignments.remove(&**id).unwrap_or_default();
         }
         let before = self.group.state_time_ms;
-        self.group.enter(State::Stable, self.now_ms);
+        self.group.enter(State::Stable, self.now.wall_ms);
         if let Err(error) = self.store() {
             tracing::warn!(group = &*self.id, %error, "the group is too large to be stored");
             self.group.state = State::CompletingRebalance;

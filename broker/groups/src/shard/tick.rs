@@ -6,15 +6,15 @@ use super::Shard;
 use super::rebalance::Turn;
 use crate::classic::{JoinPhase, State};
 use crate::effects::{Effects, Waiters};
-use crate::timers::{Due, TimerId};
+use crate::timers::{Due, Now, TimerId};
 
 impl<W: Waiters> Shard<W> {
     /// Does what has fallen due.
-    pub fn tick(&mut self, now_ms: i64, out: &mut Effects<W>) {
-        while let Some((timer, due)) = self.timers.pop(now_ms) {
+    pub fn tick(&mut self, now: Now, out: &mut Effects<W>) {
+        while let Some((timer, due)) = self.timers.pop(now.steady_ms) {
             let (Due::Session { group, .. } | Due::Join { group } | Due::Sync { group }) = &due;
             let group = group.clone();
-            if let Some(mut turn) = self.turn(&group, now_ms, out) {
+            if let Some(mut turn) = self.turn(&group, now, out) {
                 match due {
                     Due::Session { member, .. } => turn.session_due(timer, &member),
                     Due::Join { .. } => turn.join_due(timer),
@@ -30,11 +30,11 @@ impl<W: Waiters> Turn<'_, W> {
     fn session_due(&mut self, timer: TimerId, member: &Arc<str>) {
         let again = || Due::Session { group: self.id.clone(), member: member.clone() };
         if let Some(pending) = self.group.pending_joins.get_mut(member) {
-            if pending.came_up(self.timers, timer, self.now_ms, again) {
+            if pending.came_up(self.timers, timer, self.now.steady_ms, again) {
                 self.expire_pending(member);
             }
         } else if let Some(found) = self.group.members.get_mut(member)
-            && found.session.came_up(self.timers, timer, self.now_ms, again)
+            && found.session.came_up(self.timers, timer, self.now.steady_ms, again)
             && !found.has_satisfied_heartbeat()
         {
             self.expire_member(member);

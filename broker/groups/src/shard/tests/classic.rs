@@ -307,6 +307,16 @@ fn a_silent_member_is_removed_when_its_session_ends() {
 }
 
 #[test]
+fn setting_the_time_of_day_ends_no_session() {
+    let mut b = Bench::new();
+    let ids = b.stable(1);
+    let decade_ms = 10 * 365 * 24 * 3_600_000;
+    let later = Now { wall_ms: b.now_ms + decade_ms, ..at(b.now_ms) };
+    b.shard.tick(later, &mut Effects::default());
+    assert_eq!(b.heartbeat(&ids[0], 1), ErrorCode::None);
+}
+
+#[test]
 fn commits_are_signs_of_life() {
     let mut b = Bench::new();
     let ids = b.stable(1);

@@ -37,6 +37,11 @@ pub fn settings() -> GroupSettings {
     GroupSettings { initial_rebalance_delay_ms: 3_000, ..GroupSettings::default() }
 }
 
+/// The time of day has nothing to do with deadlines: it is far from the steady clock, and moves with it here.
+pub fn at(ms: i64) -> Now {
+    Now { wall_ms: ms, steady_ms: ms - 900_000 }
+}
+
 /// Ids that count up.
 pub fn counting_uuids() -> UuidSource {
     let mut count = 0u128;
@@ -128,9 +133,9 @@ impl Bench {
         }
     }
 
-    pub fn collect<R>(&mut self, transition: impl FnOnce(&mut Shard<Numbered>, i64, &mut Effects<Numbered>) -> R) -> R {
+    pub fn collect<R>(&mut self, transition: impl FnOnce(&mut Shard<Numbered>, Now, &mut Effects<Numbered>) -> R) -> R {
         let mut out = Effects::default();
-        let result = transition(&mut self.shard, self.now_ms, &mut out);
+        let result = transition(&mut self.shard, at(self.now_ms), &mut out);
         for (key, value) in out.records.iter() {
             self.log.push((Bytes::copy_from_slice(key), value.map(Bytes::copy_from_slice)));
         }
@@ -144,14 +149,14 @@ impl Bench {
     pub fn join(&mut self, join: Join) -> u32 {
         self.next += 1;
         let number = self.next;
-        self.collect(|shard, now_ms, out| shard.join(join, number, now_ms, out));
+        self.collect(|shard, now, out| shard.join(join, number, now, out));
         number
     }
 
     pub fn sync(&mut self, sync: Sync) -> u32 {
         self.next += 1;
         let number = self.next;
-        self.collect(|shard, now_ms, out| shard.sync(sync, number, now_ms, out));
+        self.collect(|shard, now, out| shard.sync(sync, number, now, out));
         number
     }
 
@@ -162,19 +167,19 @@ impl Bench {
             member_id: member.into(),
             instance_id: None,
         };
-        let result = self.collect(|shard, now_ms, out| shard.heartbeat(&beat, now_ms, out));
+        let result = self.collect(|shard, now, out| shard.heartbeat(&beat, now, out));
         result.err().unwrap_or(ErrorCode::None)
     }
 
     pub fn leave(&mut self, member: &str, instance: Option<&str>) -> ErrorCode {
         let leaver = Leaver { member_id: member.into(), instance_id: instance.map(str::to_owned), reason: None };
-        let result = self.collect(|shard, now_ms, out| shard.leave("g", vec![leaver], now_ms, out));
+        let result = self.collect(|shard, now, out| shard.leave("g", vec![leaver], now, out));
         result.unwrap()[0].error
     }
 
     /// The error of the request, or of its only partition.
     pub fn commit(&mut self, commit: Commit) -> ErrorCode {
-        let result = self.collect(|shard, now_ms, out| shard.commit(commit, now_ms, out));
+        let result = self.collect(|shard, now, out| shard.commit(commit, now, out));
         result.map_or_else(|error| error, |topics| topics[0].partitions[0].1)
     }
 
@@ -186,15 +191,16 @@ impl Bench {
     /// Lets time pass, with everything that falls due on the way.
     pub fn pass(&mut self, ms: i64) {
         let end = self.now_ms + ms;
-        while let Some(due) = self.shard.next_due().filter(|due| *due <= end) {
-            self.now_ms = self.now_ms.max(due);
-            self.collect(|shard, now_ms, out| shard.tick(now_ms, out));
+        let until = at(end).steady_ms;
+        while let Some(due) = self.shard.next_due().filter(|due| *due <= until) {
+            self.now_ms += (due - at(self.now_ms).steady_ms).max(0);
+            self.collect(|shard, now, out| shard.tick(now, out));
         }
         self.now_ms = end;
     }
 
     pub fn expire(&mut self) {
-        self.collect(|shard, now_ms, out| shard.expire(now_ms, out));
+        self.collect(|shard, now, out| shard.expire(now, out));
     }
 
     /// The answer to a JoinGroup; None while it waits.

@@ -40,7 +40,7 @@ fn long_metadata_is_refused_for_its_partition_only() {
     let mut long = commit("", -1, 5);
     let part = |index, len| CommitPartition { index, offset: 9, leader_epoch: -1, metadata: "x".repeat(len) };
     long.topics[0].partitions = vec![part(0, 4_097), part(1, 4_096)];
-    let answer = b.collect(|shard, now_ms, out| shard.commit(long, now_ms, out)).unwrap();
+    let answer = b.collect(|shard, now, out| shard.commit(long, now, out)).unwrap();
     assert_eq!(answer[0].partitions, [(0, ErrorCode::OffsetMetadataTooLarge), (1, ErrorCode::None)]);
     assert_eq!(b.log.len(), 1);
     // Nothing but refused partitions makes no group.

@@ -8,7 +8,7 @@ pub fn reload(log: &[(Bytes, Option<Bytes>)], now_ms: i64) -> Shard<Numbered> {
     for (key, value) in log {
         shard.replay(Some(key.clone()), value.clone(), now_ms).unwrap();
     }
-    shard.loaded(now_ms, &mut Effects::default());
+    shard.loaded(at(now_ms), &mut Effects::default());
     shard
 }
 
@@ -82,7 +82,7 @@ fn a_group_that_became_too_large_rebalances_when_loaded() {
     for (key, value) in &b.log {
         shard.replay(Some(key.clone()), value.clone(), b.now_ms).unwrap();
     }
-    shard.loaded(b.now_ms, &mut Effects::default());
+    shard.loaded(at(b.now_ms), &mut Effects::default());
     assert_eq!(shard.describe("g").unwrap().state, "PreparingRebalance");
 }
 
