@@ -11,6 +11,9 @@
 //! the order in which requests arrived (Produce enqueues there), and what the
 //! future does may overlap with later requests of the same connection.
 
+// The signature is one for all handlers, also for those that do all their work in the future.
+#![allow(clippy::manual_async_fn)]
+
 pub mod alter_configs;
 pub mod alter_partition_reassignments;
 pub mod alter_replica_log_dirs;

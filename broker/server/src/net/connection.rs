@@ -269,7 +269,8 @@ where
                 Next::Complete => {
                     let key = self.intake.api_key().unwrap_or(-1);
                     let overlaps = self.shared.service.frame_rule(key).overlaps;
-                    if !self.running.is_empty() && !(overlaps && self.overlapping) {
+                    let may_start = self.running.is_empty() || overlaps && self.overlapping;
+                    if !may_start {
                         return Ok(progress);
                     }
                     self.overlapping = overlaps;
