@@ -3,6 +3,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod bench;
+pub mod checker;
 pub mod harness;
 pub mod raw;
 pub mod suites;

@@ -3,11 +3,13 @@
 
 mod batch;
 mod codec;
+mod records;
 pub mod calls;
 
 pub use batch::{Batch, Codec, fill, producer_fields};
 pub use calls::{FetchPart, FetchResult, ProducePart, ProduceResult};
 pub use codec::{Reader, Writer};
+pub use records::{Record, records};
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
