@@ -33,10 +33,16 @@ pub(crate) fn replay(
     chain: &mut Chain,
     frame: &mut dyn FnMut(Entry, Bytes),
 ) -> io::Result<u64> {
-    let mut reader = Reader { file, start: 0, data: Bytes::new() };
+    let mut reader = Reader {
+        file,
+        start: 0,
+        data: Bytes::new(),
+    };
     let mut position = 0;
     while position + HEADER as u64 <= file.size() {
-        let Some(header) = Header::decode(&reader.at(position, HEADER as u64)?) else { break };
+        let Some(header) = Header::decode(&reader.at(position, HEADER as u64)?) else {
+            break;
+        };
         if header.segment != segment
             || header.group != chain.next_group
             || header.incarnation < chain.incarnation
@@ -48,7 +54,9 @@ pub(crate) fn replay(
         if (group.len() as u64) < header.group_len() {
             break;
         }
-        let Some(entries) = directory(&header, &group) else { break };
+        let Some(entries) = directory(&header, &group) else {
+            break;
+        };
         for (entry, body) in entries {
             frame(entry, group.slice(body));
         }
@@ -101,7 +109,9 @@ impl Reader<'_> {
         let have = self.start + self.data.len() as u64;
         if position < self.start || position + len > have {
             let start = position / ALIGN as u64 * ALIGN as u64;
-            let want = (position - start + len).max(PIECE).min(self.file.size() - start) as usize;
+            let want = (position - start + len)
+                .max(PIECE)
+                .min(self.file.size() - start) as usize;
             let mut buffer = AlignedBuf::new(want);
             let n = self.file.read_at(buffer.as_mut_slice(), start)?;
             self.start = start;

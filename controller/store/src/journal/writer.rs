@@ -31,7 +31,14 @@ pub(crate) fn padded_len(frames: usize, body_len: u64) -> u64 {
 
 impl GroupWriter {
     pub(crate) fn new(trust: bool) -> Self {
-        GroupWriter { directory: Vec::new(), buffer: AlignedBuf::new(ALIGN * 16), frames: 0, body_len: 0, trust, block: Vec::new() }
+        GroupWriter {
+            directory: Vec::new(),
+            buffer: AlignedBuf::new(ALIGN * 16),
+            frames: 0,
+            body_len: 0,
+            trust,
+            block: Vec::new(),
+        }
     }
 
     pub(crate) fn clear(&mut self) {
@@ -74,13 +81,20 @@ impl GroupWriter {
             self.block.clear();
         }
         let next = position + self.len();
-        let wanted = (self.block.len() + self.len() as usize).next_multiple_of(ALIGN).min(PIECE);
+        let wanted = (self.block.len() + self.len() as usize)
+            .next_multiple_of(ALIGN)
+            .min(PIECE);
         if self.buffer.len() < wanted {
             self.buffer = AlignedBuf::new(wanted.next_power_of_two());
         }
         let start = position - self.block.len() as u64;
         debug_assert!(start.is_multiple_of(ALIGN as u64));
-        let mut out = Pieces { buffer: &mut self.buffer, filled: 0, file, position: start };
+        let mut out = Pieces {
+            buffer: &mut self.buffer,
+            filled: 0,
+            file,
+            position: start,
+        };
         out.append(&self.block)?;
         out.append(&header.encode())?;
         out.append(&self.directory)?;
@@ -121,11 +135,16 @@ impl Pieces<'_> {
         let next = self.filled.next_multiple_of(GROUP_ALIGN as usize);
         block.clear();
         block.extend_from_slice(&self.buffer.as_slice()[next / ALIGN * ALIGN..next]);
-        if padded > 0 { self.flush(padded) } else { Ok(()) }
+        if padded > 0 {
+            self.flush(padded)
+        } else {
+            Ok(())
+        }
     }
 
     fn flush(&mut self, len: usize) -> io::Result<()> {
-        self.file.write_at(&self.buffer.as_slice()[..len], self.position)?;
+        self.file
+            .write_at(&self.buffer.as_slice()[..len], self.position)?;
         self.position += len as u64;
         self.filled = 0;
         Ok(())
