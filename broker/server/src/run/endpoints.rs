@@ -19,15 +19,10 @@ fn host_name() -> String {
 pub async fn bind(config: &BrokerConfig, options: &NetOptions) -> Result<Vec<BoundListener>, StartError> {
     let mut bound = Vec::with_capacity(config.listeners.len());
     for listener in &config.listeners {
-        let spec = ListenerSpec { name: listener.name.clone(), host: bind_host(listener), port: listener.port };
+        let spec = ListenerSpec { name: listener.name.clone(), host: listener.host.clone(), port: listener.port };
         bound.push(BoundListener::bind(&spec, options).await.map_err(|error| refused(listener, &error))?);
     }
     Ok(bound)
-}
-
-fn bind_host(listener: &Listener) -> String {
-    // All IPv4 addresses, as a user means it who writes it so; empty is all addresses of both kinds.
-    listener.host.clone()
 }
 
 fn refused(listener: &Listener, error: &BindError) -> StartError {
@@ -63,11 +58,25 @@ fn reachable(host: &str) -> String {
 }
 
 /// The addresses for the line that says that the broker is ready.
-pub fn shown(config: &BrokerConfig, bound: &[(String, u16)]) -> String {
-    let one = |(listener, (_, port)): (&Listener, &(String, u16))| match listener.host.as_str() {
-        "" => format!("*:{port}"),
-        host if host.contains(':') => format!("[{host}]:{port}"),
-        host => format!("{host}:{port}"),
+pub fn shown(config: &BrokerConfig, bound: &[BoundListener]) -> String {
+    let one = |(listener, bound): (&Listener, &BoundListener)| match listener.host.as_str() {
+        "" => format!("*:{}", bound.port()),
+        host if host.contains(':') => format!("[{host}]:{}", bound.port()),
+        host => format!("{host}:{}", bound.port()),
     };
     config.listeners.iter().zip(bound).map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// Finds out before anything is written whether the addresses of `http.listeners` can be had.
+pub fn probe_http(config: &BrokerConfig) -> Result<(), StartError> {
+    for addr in &config.http_listeners {
+        std::net::TcpListener::bind(addr).map_err(|error| http_refused(addr, &error))?;
+    }
+    Ok(())
+}
+
+/// An address of `http.listeners` that cannot be had.
+pub fn http_refused(addr: &str, error: &std::io::Error) -> StartError {
+    let why = format!("cannot be listened on: {error}; set another address in http.listeners");
+    StartError::Listener { listener: addr.to_owned(), why }
 }

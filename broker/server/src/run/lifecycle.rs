@@ -44,15 +44,24 @@ pub async fn register(
 }
 
 impl Member {
-    /// Reports until the controller lets this broker lead partitions.
+    /// Reports until the controller lets this broker lead partitions, and returns when it serves what it leads.
     pub async fn join(&self) -> Result<(), StartError> {
+        self.catch_up().await;
         for _ in 0..UNFENCE_ATTEMPTS {
             if self.beat().await == Some(false) {
+                self.catch_up().await;
                 return Ok(());
             }
             tokio::time::sleep(UNFENCE_PAUSE).await;
         }
         Err(StartError::part("registration with the controller", "the broker stays fenced; see the log for the reason"))
+    }
+
+    /// Waits until this broker serves the metadata that the controller has now.
+    async fn catch_up(&self) {
+        let index = self.controller.images().borrow().index;
+        // Whoever serves lives longer than this future.
+        drop(self.served.clone().wait_for(|served| *served >= index).await);
     }
 
     /// Reports regularly until the future is dropped.

@@ -8,6 +8,7 @@ pub mod identity;
 mod images;
 mod lifecycle;
 pub mod logging;
+mod options;
 pub mod start;
 mod stores;
 

@@ -8,40 +8,34 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use millrace_controller::{Controller, ControllerOptions};
-use millrace_groups::{GroupCoordinator, GroupSettings, Parts};
-use millrace_metadata::features;
-use millrace_metadata::record::{BrokerRegistration, FeatureRange};
-use millrace_metadata::{Image, IncarnationId};
-use millrace_replica::{MaintenanceOptions, ReplicaManager, ReplicaOptions};
+use millrace_controller::Controller;
+use millrace_groups::{GroupCoordinator, Now, Parts};
+use millrace_metadata::Image;
+use millrace_replica::{ReplicaManager, ReplicaOptions};
 use millrace_security::Authorizer;
-use millrace_state::Defaults;
 use millrace_transactions::ProducerIds;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::endpoints;
+use super::endpoints::{self, http_refused};
 use super::identity::{self, DataDirs};
 use super::images::Follower;
 use super::lifecycle::{Member, register};
 use super::logging::Loggers;
+use super::options;
 use super::stores::{self, Opened};
 use super::StartError;
 use crate::broker::Broker;
 use crate::clock::Clock;
-use crate::config::{BrokerConfig, GroupsConfig, LiveConfig, Settings};
+use crate::config::{BrokerConfig, LiveConfig, Settings};
 use crate::glue::{OffsetsPartitions, ProducerIdBlocks};
 use crate::http::{Http, HttpState};
 use crate::metrics::Metrics;
-use crate::net::{AnswerMemory, BoundListener, ConnLimits, NetOptions, Server, Times};
+use crate::net::{AnswerMemory, BoundListener, NetOptions, Server};
 use crate::sessions::FetchSessions;
 
-/// Directory of the metadata log inside `metadata.log.dir`.
-const METADATA: &str = "__cluster_metadata";
-/// A connection that is never closed for idleness outlives this only if the broker does.
-const IDLE_NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// Share of `memory.limit` for answers that wait for slow readers.
 const ANSWERS_SHARE: usize = 4;
 /// Longest wait for committed offsets to be read; what is not read by then is answered with
@@ -60,8 +54,8 @@ pub struct Running {
     data: DataDirs,
 }
 
-/// Everything between the bound sockets and the accepting server.
-struct Parts_ {
+/// What stands before the broker joins the cluster.
+struct Foundation {
     live: Arc<LiveConfig>,
     config: Arc<BrokerConfig>,
     controller: Arc<Controller>,
@@ -78,20 +72,21 @@ pub async fn start(
     let live = Arc::new(LiveConfig::new(settings)?);
     let config = live.current();
     warn_without_effect(&live);
-    let net = net_options(&config);
+    let net = options::net_options(&config);
     let bound = endpoints::bind(&config, &net).await?;
+    endpoints::probe_http(&config)?;
     let data = identity::open(&config.log_dirs, config.node_id, cluster_id.as_deref(), &mut rand::random)?;
-    let parts = open_parts(live, config, &data).await?;
-    serve(parts, data, bound, net, loggers).await
+    let base = open_base(live, config, &data).await?;
+    serve(base, data, bound, net, loggers).await
 }
 
 /// Opens the stores while the controller elects itself.
-async fn open_parts(
+async fn open_base(
     live: Arc<LiveConfig>,
     config: Arc<BrokerConfig>,
     data: &DataDirs,
-) -> Result<Parts_, StartError> {
-    let controller = Controller::start(controller_options(&config, data));
+) -> Result<Foundation, StartError> {
+    let controller = Controller::start(options::controller_options(&config, data));
     let stores = async { tokio::task::block_in_place(|| stores::open(data, &config)) };
     let (stores, controller) = tokio::join!(stores, async { tokio::spawn(controller).await });
     let Opened { dirs, clean } = stores?;
@@ -101,88 +96,109 @@ async fn open_parts(
     let node_id = config.node_id;
     let replicas = tokio::task::spawn_blocking(move || ReplicaManager::start(ReplicaOptions { node_id, dirs })).await;
     let replicas = replicas.map_err(|error| StartError::part("partitions", error))?;
-    Ok(Parts_ { live, config, controller: Arc::new(controller), replicas: Arc::new(replicas), clean })
+    Ok(Foundation { live, config, controller: Arc::new(controller), replicas: Arc::new(replicas), clean })
 }
 
+/// Joins the cluster, and accepts connections once everything can be served.
 async fn serve(
-    parts: Parts_,
+    base: Foundation,
     data: DataDirs,
     bound: Vec<BoundListener>,
     net: NetOptions,
     loggers: Arc<Loggers>,
 ) -> Result<Running, StartError> {
-    let Parts_ { live, config, controller, replicas, clean } = parts;
-    let clock = Clock;
-    let groups = GroupCoordinator::start(Parts {
-        settings: Arc::new(group_settings(&config)),
-        partitions: config.groups.offsets_partitions,
-        log: Arc::new(OffsetsPartitions::new(replicas.clone(), clock)),
-        clock: Arc::new(move || clock.now_ms()),
-        uuids: Box::new(|| Box::new(rand::random)),
-    });
+    let config = base.config.clone();
+    let groups = start_groups(&base);
     let (images, images_seen) = watch::channel(Arc::new(Image::default()));
     let (served, served_seen) = watch::channel(0);
     let follower = Follower {
         node_id: config.node_id,
-        config: live.clone(),
-        replicas: replicas.clone(),
+        config: base.live.clone(),
+        replicas: base.replicas.clone(),
         groups: groups.clone(),
         images,
         served,
     };
-    let epoch = register(&controller, registration(&config, &data, &bound), !clean).await?;
-    let mut tasks = vec![tokio::spawn(follower.run(controller.images()))];
+    let epoch = register(&base.controller, options::registration(&config, &data, &bound), !base.clean).await?;
+    let following = tokio::spawn(follower.run(base.controller.images()));
     let member = Member {
         node_id: config.node_id,
         epoch,
-        controller: controller.clone(),
-        replicas: replicas.clone(),
+        controller: base.controller.clone(),
+        replicas: base.replicas.clone(),
         served: served_seen.clone(),
     };
-    let registered = controller.images().borrow().index;
-    drop(served_seen.clone().wait_for(|served| *served >= registered).await);
     member.join().await?;
-    let joined = controller.images().borrow().index;
-    drop(served_seen.clone().wait_for(|served| *served >= joined).await);
     if tokio::time::timeout(GROUPS_WAIT, groups.loaded()).await.is_err() {
         tracing::warn!("some committed offsets are still being read");
     }
-    tasks.push(tokio::spawn(member.stay(config.heartbeat_interval_ms.max(1) as u64)));
-    tasks.push(tokio::spawn(maintain(replicas.clone(), live.clone(), clock)));
-    let broker = Arc::new(Broker {
-        node_id: config.node_id,
-        cluster_id: data.cluster_id.clone(),
-        config: live,
-        producer_ids: ProducerIds::new(ProducerIdBlocks::new(controller.clone(), config.node_id, epoch)),
-        controller,
-        images: images_seen,
-        served: served_seen,
-        replicas,
-        groups: groups.clone(),
-        sessions: FetchSessions::new(config.fetch_session_slots, rand::random()),
-        clock,
-        loggers,
-        metrics: Metrics::default(),
-        answers: AnswerMemory::new(usize::try_from(config.memory_limit).unwrap_or(usize::MAX) / ANSWERS_SHARE),
-        authorizer: Arc::new(Authorizer::allow_all()),
-    });
-    let ports: Vec<(String, u16)> = bound.iter().map(|b| (b.name().to_owned(), b.port())).collect();
+    let addresses = endpoints::shown(&config, &bound);
+    let metadata = Metadata { images: images_seen, served: served_seen };
+    let broker = Arc::new(assemble(&base, metadata, epoch, groups.clone(), loggers));
     let server = Arc::new(Server::start(bound, net, broker.clone()));
-    tasks.push(tokio::spawn(follow_settings(broker.config.clone(), server.clone(), groups.clone())));
+    let tasks = vec![
+        following,
+        tokio::spawn(member.stay(config.heartbeat_interval_ms.max(1) as u64)),
+        tokio::spawn(options::maintain(base.replicas.clone(), base.live.clone(), broker.clock)),
+        tokio::spawn(options::follow_settings(base.live.clone(), server.clone(), groups.clone())),
+    ];
     let ready = Arc::new(AtomicBool::new(true));
     let state = HttpState { broker: broker.clone(), server: server.clone(), ready: ready.clone() };
     let http = serve_http(&config, &state).await?;
-    let addresses = endpoints::shown(&config, &ports);
     Ok(Running { broker, server, http, ready, groups, tasks, addresses, data })
+}
+
+fn start_groups(base: &Foundation) -> GroupCoordinator {
+    let clock = Clock;
+    let begun = Instant::now();
+    let steady_ms = move || i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX);
+    GroupCoordinator::start(Parts {
+        settings: Arc::new(options::group_settings(&base.config)),
+        partitions: base.config.groups.offsets_partitions,
+        log: Arc::new(OffsetsPartitions::new(base.replicas.clone(), clock)),
+        clock: Arc::new(move || Now { wall_ms: clock.now_ms(), steady_ms: steady_ms() }),
+        uuids: Box::new(|| Box::new(rand::random)),
+    })
+}
+
+/// What handlers see of the metadata.
+struct Metadata {
+    images: watch::Receiver<Arc<Image>>,
+    served: watch::Receiver<u64>,
+}
+
+fn assemble(
+    base: &Foundation,
+    metadata: Metadata,
+    epoch: i64,
+    groups: GroupCoordinator,
+    loggers: Arc<Loggers>,
+) -> Broker {
+    let config = &base.config;
+    let answers = usize::try_from(config.memory_limit).unwrap_or(usize::MAX) / ANSWERS_SHARE;
+    Broker {
+        node_id: config.node_id,
+        cluster_id: base.controller.cluster_id().to_owned(),
+        config: base.live.clone(),
+        producer_ids: ProducerIds::new(ProducerIdBlocks::new(base.controller.clone(), config.node_id, epoch)),
+        controller: base.controller.clone(),
+        images: metadata.images,
+        served: metadata.served,
+        replicas: base.replicas.clone(),
+        groups,
+        sessions: FetchSessions::new(config.fetch_session_slots, rand::random()),
+        clock: Clock,
+        loggers,
+        metrics: Metrics::default(),
+        answers: AnswerMemory::new(answers),
+        authorizer: Arc::new(Authorizer::allow_all()),
+    }
 }
 
 async fn serve_http(config: &BrokerConfig, state: &HttpState) -> Result<Vec<Http>, StartError> {
     let mut started = Vec::with_capacity(config.http_listeners.len());
     for addr in &config.http_listeners {
-        let http = Http::start(addr, state.clone()).await.map_err(|error| StartError::Listener {
-            listener: addr.clone(),
-            why: format!("cannot be listened on: {error}; set another address in http.listeners"),
-        })?;
+        let http = Http::start(addr, state.clone()).await.map_err(|error| http_refused(addr, &error))?;
         tracing::info!(address = %http.local_addr(), "health and metrics");
         started.push(http);
     }
@@ -246,104 +262,4 @@ fn warn_without_effect(live: &LiveConfig) {
     if !unused.is_empty() {
         tracing::warn!("settings that are known and have no effect here: {}", unused.join(", "));
     }
-}
-
-fn net_options(config: &BrokerConfig) -> NetOptions {
-    let net = &config.network;
-    NetOptions {
-        max_request_bytes: net.request_max_bytes,
-        limits: conn_limits(config),
-        times: Times { idle: net.max_idle_ms.map_or(IDLE_NEVER, Duration::from_millis), ..Times::default() },
-        send_buffer: net.send_buffer,
-        receive_buffer: net.receive_buffer,
-        backlog: u32::try_from(net.backlog).unwrap_or_default(),
-        request_memory: usize::try_from(net.queued_max_bytes).unwrap_or(usize::MAX),
-        ..NetOptions::default()
-    }
-}
-
-fn conn_limits(config: &BrokerConfig) -> ConnLimits {
-    let net = &config.network;
-    ConnLimits {
-        total: net.max_connections,
-        per_ip: net.max_connections_per_ip,
-        overrides: net.per_ip_overrides.clone(),
-        per_second: net.max_creation_rate,
-    }
-}
-
-/// Hands changed settings to the parts that do not ask for them each time.
-async fn follow_settings(live: Arc<LiveConfig>, server: Arc<Server<Broker>>, groups: GroupCoordinator) {
-    let mut changes = live.subscribe();
-    while changes.changed().await.is_ok() {
-        let config = changes.borrow_and_update().clone();
-        server.set_limits(conn_limits(&config));
-        groups.configure(Arc::new(group_settings(&config)));
-    }
-}
-
-fn controller_options(config: &BrokerConfig, data: &DataDirs) -> ControllerOptions {
-    let first = data.dirs.first().map(|dir| dir.id);
-    ControllerOptions {
-        dir_id: first,
-        cluster_id: Some(data.cluster_id.clone()),
-        defaults: Defaults {
-            num_partitions: config.topics.num_partitions,
-            replication_factor: config.topics.default_replication_factor,
-            topic: config.topic_defaults.clone(),
-        },
-        broker_session_timeout_ms: i64::from(config.session_timeout_ms),
-        ..ControllerOptions::new(config.node_id, config.metadata_dir.join(METADATA))
-    }
-}
-
-fn registration(config: &BrokerConfig, data: &DataDirs, bound: &[BoundListener]) -> BrokerRegistration {
-    let range = |f: &features::Feature| FeatureRange { name: f.name.to_owned(), min: f.min, max: f.max };
-    BrokerRegistration {
-        id: config.node_id,
-        incarnation: IncarnationId::from_random(rand::random()),
-        endpoints: endpoints::registered(config, bound),
-        rack: config.rack.clone(),
-        dirs: data.dirs.iter().map(|dir| dir.id).collect(),
-        features: features::TABLE.iter().map(range).collect(),
-    }
-}
-
-fn group_settings(config: &BrokerConfig) -> GroupSettings {
-    let GroupsConfig {
-        min_session_timeout_ms,
-        max_session_timeout_ms,
-        initial_rebalance_delay_ms,
-        max_size,
-        offset_metadata_max_bytes,
-        offsets_commit_timeout_ms,
-        offsets_retention_ms,
-        offsets_retention_check_interval_ms,
-        ..
-    } = config.groups;
-    GroupSettings {
-        min_session_timeout_ms,
-        max_session_timeout_ms,
-        initial_rebalance_delay_ms,
-        max_size: usize::try_from(max_size).unwrap_or_default(),
-        offset_metadata_max_bytes: usize::try_from(offset_metadata_max_bytes).unwrap_or_default(),
-        offsets_retention_ms,
-        retention_check_interval_ms: offsets_retention_check_interval_ms,
-        commit_timeout_ms: u64::try_from(offsets_commit_timeout_ms).unwrap_or_default(),
-        max_batch_bytes: usize::try_from(config.topic_defaults.0.max_message_bytes).unwrap_or_default(),
-        ..GroupSettings::default()
-    }
-}
-
-async fn maintain(replicas: Arc<ReplicaManager>, live: Arc<LiveConfig>, clock: Clock) {
-    let options = move || {
-        let config = live.current();
-        MaintenanceOptions {
-            retention_check_interval_ms: config.retention_check_interval_ms.max(1) as u64,
-            producer_expiry_check_interval_ms: config.producer_id_check_interval_ms.max(1) as u64,
-            producer_expiration_ms: i64::from(config.producer_id_expiration_ms),
-            ..MaintenanceOptions::default()
-        }
-    };
-    replicas.maintain(move || clock.now_ms(), options).await;
 }

@@ -108,7 +108,7 @@ fn check_list(def: &ConfigDef, value: &str) -> Result<(), Invalid> {
 fn check_throttled(items: &[&str]) -> Result<(), Invalid> {
     let number = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
     let pair = |s: &&str| s.split_once(':').is_some_and(|(p, b)| number(p) && number(b));
-    if items == ["*"] || items.iter().all(|item| pair(&item)) {
+    if items == ["*"] || items.iter().all(pair) {
         Ok(())
     } else {
         invalid("must be * or a list of partition:broker pairs")
