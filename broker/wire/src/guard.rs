@@ -103,10 +103,13 @@ impl Walk<'_> {
             }
             Kind::Group(fields) => self.fields(fields),
             Kind::Optional(fields) => {
-                if self.reader.u8()? as i8 >= 0 {
-                    self.fields(fields)?;
+                // The crate takes any other byte for "not there"; Kafka takes some
+                // for "there".
+                match self.reader.u8()? as i8 {
+                    1 => self.fields(fields),
+                    -1 => Ok(()),
+                    other => Err(WireError::BadMarker(other)),
                 }
-                Ok(())
             }
         }
     }

@@ -287,3 +287,11 @@ fn a_request_of_nothing_but_elements_is_bounded() {
     body.put_bytes(0, 2 * (MAX_ELEMENTS + 1));
     assert_eq!(check(3, 0, &body), Err(WireError::TooManyElements));
 }
+
+/// Found by fuzzing: the crate and the walk would go different ways.
+#[test]
+fn a_structure_is_there_or_not() {
+    // DescribeTopicPartitions: no topics, a limit of 0, and a cursor.
+    let body = [1, 0, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0];
+    assert_eq!(check(75, 0, &body), Err(WireError::BadMarker(2)));
+}

@@ -26,6 +26,9 @@ pub enum WireError {
     /// A known tagged field whose content does not fill its announced size.
     #[error("a tagged field does not match its size")]
     TaggedFieldSize,
+    /// A structure that may be missing is announced by neither 1 nor −1.
+    #[error("a structure is announced by {0}")]
+    BadMarker(i8),
     /// More elements than a request may have.
     #[error("too many elements")]
     TooManyElements,
