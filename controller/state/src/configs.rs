@@ -171,7 +171,8 @@ fn validate_name(resource: &ConfigResource) -> Result<(), ApiError> {
 fn exists(image: &Image, resource: &ConfigResource) -> Result<(), ApiError> {
     match resource.kind {
         ResourceKind::Topic if image.topic(&resource.name).is_none() => {
-            Err(ErrorCode::UnknownTopicOrPartition.into())
+            let text = format!("The topic '{}' does not exist.", resource.name);
+            Err(ApiError::new(ErrorCode::UnknownTopicOrPartition, text))
         }
         ResourceKind::Broker if !resource.name.is_empty() => {
             let known = resource.name.parse().ok().and_then(|id| image.broker(id)).is_some();
