@@ -369,7 +369,10 @@ async fn connections_are_limited_per_address() {
         port: 0,
     };
     let options = NetOptions {
-        limits: super::ConnLimits { per_ip: 2, ..Default::default() },
+        limits: super::ConnLimits {
+            per_ip: 2,
+            ..Default::default()
+        },
         ..NetOptions::default()
     };
     let bound = BoundListener::bind(&spec, &options).await.unwrap();
