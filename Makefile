@@ -49,6 +49,10 @@ bench: build
 soak: build
 	MILLRACE_CRASH_ROUNDS=$(ROUNDS) $(CARGO) test --release -p millrace-tests --test crash -- --nocapture
 
-# Random and damaged input for every request decoder and the batch walker; SECONDS_EACH for all together.
-fuzz: build
-	MILLRACE_FUZZ_SECONDS=$${SECONDS_EACH:-60} $(CARGO) test --release -p millrace-tests --test fuzz -- --nocapture
+# Coverage-guided input for every request decoder; FUZZ_SECONDS for each target. Needs a nightly compiler.
+FUZZ_SECONDS ?= 30
+fuzz:
+	@command -v cargo-fuzz > /dev/null || $(CARGO) install cargo-fuzz
+	for target in request produce; do \
+	  $(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	done
