@@ -1,0 +1,37 @@
+//! What a broker must bear from clients that are broken or malicious: it stays up under a memory limit, its memory
+//! stays flat, other clients keep their latency, and no bad byte reaches a log.
+#![allow(clippy::unwrap_used)]
+
+mod bombs;
+mod bystander;
+mod crowds;
+mod frames;
+
+use millrace_tests::harness::{Broker, Peer, Spec, proc};
+
+/// Address space that a broker gets in these tests: far below what hostile input announces.
+const ADDRESS_SPACE: u64 = 3 << 30;
+/// Resident memory that hostile input may add.
+const GROWTH: u64 = 160 << 20;
+
+/// A broker that may not take more memory than [`ADDRESS_SPACE`].
+fn limited_broker() -> Broker {
+    limited(Spec::new(Peer::Millrace).unwrap())
+}
+
+fn limited(spec: Spec) -> Broker {
+    let limit = format!("--as={ADDRESS_SPACE}");
+    Broker::start(&spec.wrap(["prlimit".to_owned(), limit])).unwrap()
+}
+
+/// Runs `attack` on a broker that serves another client meanwhile, and checks what must hold afterwards.
+fn survives(mut broker: Broker, attack: impl FnOnce(&Broker)) {
+    let bystander = bystander::Bystander::start(broker.port());
+    let before = proc::rss_bytes(broker.pid()).unwrap();
+    attack(&broker);
+    let peak = proc::peak_rss_bytes(broker.pid()).unwrap();
+    bystander.finish();
+    assert!(broker.is_running(), "the broker ended\n{}", broker.log_text());
+    assert!(peak < before + GROWTH, "resident memory rose from {before} to {peak} bytes");
+    broker.stop().unwrap();
+}
