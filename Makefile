@@ -5,6 +5,16 @@ ROUNDS ?= 500
 BENCH ?=
 BROKER := target/release/millrace-broker
 
+# RocksDB takes a quarter of an hour of two cores to compile. Its archive is kept per version and flags, and a fresh
+# clone links it instead of compiling it again; without one it is compiled.
+MILLRACE_CACHE ?= $(HOME)/.cache/millrace
+ROCKSDB_VERSION := $(shell sed -n '/^name = "librocksdb-sys"/{n;s/.*"\(.*\)"/\1/p}' Cargo.lock)
+ROCKSDB_KEPT := $(MILLRACE_CACHE)/rocksdb-$(ROCKSDB_VERSION)-$(shell cat .cargo/config.toml .cargo/cxx | sha256sum | cut -c1-12)
+ifneq ($(wildcard $(ROCKSDB_KEPT)/librocksdb.a),)
+export ROCKSDB_LIB_DIR := $(ROCKSDB_KEPT)
+export ROCKSDB_STATIC := 1
+endif
+
 .PHONY: deps build run test unit suites verify fix bench soak fuzz
 
 # Installs what is missing; needs root for packages only.
@@ -13,10 +23,12 @@ deps:
 
 build:
 	$(CARGO) build --release --workspace
+	@bash tests/keep-rocksdb.sh $(ROCKSDB_KEPT)
 
 # A single node with its data in ./millrace-data; ARGS are passed on.
 run: deps
 	$(CARGO) build --release -p millrace-broker
+	@bash tests/keep-rocksdb.sh $(ROCKSDB_KEPT)
 	$(BROKER) $(ARGS)
 
 # All proof: unit tests, crash, hostile input, full disk and tidiness, then the suites of other people's clients.
