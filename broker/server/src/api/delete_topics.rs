@@ -232,3 +232,42 @@ pub fn refuse(
     }
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millrace_wire::kp::messages::delete_topics_request::DeleteTopicState;
+
+    fn state(name: Option<&str>, id: u8) -> DeleteTopicState {
+        let mut state = DeleteTopicState::default();
+        state.name = name.map(topic_name);
+        state.topic_id = uuid(TopicId([id; 16]));
+        state
+    }
+
+    #[test]
+    fn names_and_ids_must_be_given_once_and_not_both() {
+        let mut request = DeleteTopicsRequest::default();
+        request.topics = vec![
+            state(Some("a"), 0),
+            state(Some("b"), 0),
+            state(Some("b"), 0),
+            state(None, 1),
+            state(None, 2),
+            state(None, 2),
+            state(None, 0),
+            state(Some("c"), 3),
+        ];
+        let mut results = Vec::new();
+        let named = named(&request, &mut results);
+        assert_eq!(named.names, BTreeSet::from(["a".to_owned()]));
+        assert_eq!(named.ids, BTreeSet::from([TopicId([1; 16])]));
+        assert_eq!(named.twice, BTreeSet::from([TopicId([2; 16])]));
+        assert_eq!(results.len(), 4);
+        assert!(
+            results
+                .iter()
+                .all(|r| r.error_code == ErrorCode::InvalidRequest.code())
+        );
+    }
+}

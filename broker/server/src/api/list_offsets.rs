@@ -180,6 +180,7 @@ pub fn refuse(request: &ListOffsetsRequest, version: i16, error: ErrorCode) -> L
 #[cfg(test)]
 mod tests {
     use super::*;
+    use millrace_wire::kp::messages::list_offsets_request::ListOffsetsTopic;
 
     #[test]
     fn meanings_begin_with_their_versions() {
@@ -187,5 +188,30 @@ mod tests {
         assert_eq!([0, -1, -2].map(first), [Some(1); 3]);
         assert_eq!([-3, -4, -5].map(first), [Some(7), Some(8), Some(9)]);
         assert_eq!([-6, i64::MIN].map(first), [None; 2]);
+    }
+
+    #[test]
+    fn each_partition_once() {
+        let partition = |index| {
+            let mut partition = ListOffsetsPartition::default();
+            partition.partition_index = index;
+            partition
+        };
+        let topic = |name: &str, partitions| {
+            let mut topic = ListOffsetsTopic::default();
+            topic.name = topic_name(name);
+            topic.partitions = partitions;
+            topic
+        };
+        let mut request = ListOffsetsRequest::default();
+        request.topics = vec![
+            topic("a", vec![partition(1), partition(0)]),
+            topic("b", Vec::new()),
+            topic("a", vec![partition(1)]),
+        ];
+        let distinct = distinct(&request);
+        assert_eq!(distinct.keys().collect::<Vec<_>>(), [&"a"]);
+        assert!(matches!(distinct["a"][&0], Asked::Once(_)));
+        assert!(matches!(distinct["a"][&1], Asked::Twice));
     }
 }

@@ -100,3 +100,6 @@ impl Cx {
         }
     }
 }
+
+#[cfg(test)]
+mod refusals_tests;
