@@ -21,7 +21,13 @@ pub struct Answered {
 }
 
 /// Sends `rate` records per second for `length`, one record of 100 bytes per request.
-pub fn open_loop(port: u16, topic: &str, rate: u32, length: Duration, options: &Options) -> anyhow::Result<Answered> {
+pub fn open_loop(
+    port: u16,
+    topic: &str,
+    rate: u32,
+    length: Duration,
+    options: &Options,
+) -> anyhow::Result<Answered> {
     let encoded = ready_batch(VALUE, VALUE);
     let gap = Duration::from_secs(1) * CONNECTIONS / rate;
     let count = (length.as_secs_f64() / gap.as_secs_f64()) as u32;
@@ -34,11 +40,27 @@ pub fn open_loop(port: u16, topic: &str, rate: u32, length: Duration, options: &
                 let start = origin + gap * n / CONNECTIONS;
                 scope.spawn(move || {
                     options.pin_client();
-                    one_connection(port, topic, encoded, &Schedule { start, gap, count, first: n })
+                    one_connection(
+                        port,
+                        topic,
+                        encoded,
+                        &Schedule {
+                            start,
+                            gap,
+                            count,
+                            first: n,
+                        },
+                    )
                 })
             })
             .collect();
-        workers.into_iter().map(|w| w.join().unwrap_or_else(|_| anyhow::bail!("a connection panicked"))).collect()
+        workers
+            .into_iter()
+            .map(|w| {
+                w.join()
+                    .unwrap_or_else(|_| anyhow::bail!("a connection panicked"))
+            })
+            .collect()
     });
     let mut acks = histogram()?;
     let mut end = origin;
@@ -48,7 +70,10 @@ pub fn open_loop(port: u16, topic: &str, rate: u32, length: Duration, options: &
         end = end.max(last);
     }
     let acked_per_second = acks.len() as f64 / (end - origin).as_secs_f64();
-    Ok(Answered { acked_per_second, acks })
+    Ok(Answered {
+        acked_per_second,
+        acks,
+    })
 }
 
 struct Schedule {
@@ -58,7 +83,12 @@ struct Schedule {
     first: u32,
 }
 
-fn one_connection(port: u16, topic: &str, encoded: &[u8], schedule: &Schedule) -> anyhow::Result<(Histogram<u64>, Instant)> {
+fn one_connection(
+    port: u16,
+    topic: &str,
+    encoded: &[u8],
+    schedule: &Schedule,
+) -> anyhow::Result<(Histogram<u64>, Instant)> {
     let mut conn = Conn::open(port)?;
     let sender = conn.stream().try_clone()?;
     std::thread::scope(|scope| {
@@ -72,17 +102,33 @@ fn one_connection(port: u16, topic: &str, encoded: &[u8], schedule: &Schedule) -
             let due = schedule.start + schedule.gap * i;
             acks.saturating_record(due.elapsed().as_micros() as u64);
         }
-        sending.join().unwrap_or_else(|_| anyhow::bail!("the sender panicked"))?;
+        sending
+            .join()
+            .unwrap_or_else(|_| anyhow::bail!("the sender panicked"))?;
         Ok((acks, Instant::now()))
     })
 }
 
-fn send_all(mut stream: TcpStream, topic: &str, encoded: &[u8], schedule: &Schedule) -> anyhow::Result<()> {
+fn send_all(
+    mut stream: TcpStream,
+    topic: &str,
+    encoded: &[u8],
+    schedule: &Schedule,
+) -> anyhow::Result<()> {
     use std::io::Write;
     let frames: Vec<Vec<u8>> = (0..PARTITIONS)
         .map(|partition| {
-            let part = ProducePart { topic, partition, batch: encoded };
-            frame(key::PRODUCE, PRODUCE_VERSION, 0, &produce_body(&part, -1, TIMEOUT_MS))
+            let part = ProducePart {
+                topic,
+                partition,
+                batch: encoded,
+            };
+            frame(
+                key::PRODUCE,
+                PRODUCE_VERSION,
+                0,
+                &produce_body(&part, -1, TIMEOUT_MS),
+            )
         })
         .collect();
     for i in 0..schedule.count {

@@ -50,15 +50,27 @@ pub fn jars() -> anyhow::Result<PathBuf> {
 fn properties(spec: &Spec) -> String {
     let mut lines = vec![
         "process.roles=broker,controller".to_owned(),
-        format!("listeners=PLAINTEXT://127.0.0.1:{},CONTROLLER://127.0.0.1:{}", spec.port, spec.controller_port),
+        format!(
+            "listeners=PLAINTEXT://127.0.0.1:{},CONTROLLER://127.0.0.1:{}",
+            spec.port, spec.controller_port
+        ),
         format!("advertised.listeners=PLAINTEXT://127.0.0.1:{}", spec.port),
         "controller.listener.names=CONTROLLER".to_owned(),
         "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned(),
-        format!("controller.quorum.voters={}@127.0.0.1:{}", spec.setting("node.id").unwrap_or("0"), spec.controller_port),
+        format!(
+            "controller.quorum.voters={}@127.0.0.1:{}",
+            spec.setting("node.id").unwrap_or("0"),
+            spec.controller_port
+        ),
         format!("log.dirs={}", spec.data_dir().display()),
     ];
     let own = ["log.dirs", "flush.policy", "memory.limit", "http.listeners"];
-    lines.extend(spec.settings.iter().filter(|(k, _)| !own.contains(&k.as_str())).map(|(k, v)| format!("{k}={v}")));
+    lines.extend(
+        spec.settings
+            .iter()
+            .filter(|(k, _)| !own.contains(&k.as_str()))
+            .map(|(k, v)| format!("{k}={v}")),
+    );
     lines.join("\n") + "\n"
 }
 
@@ -73,16 +85,41 @@ pub fn command(spec: &Spec) -> anyhow::Result<Vec<String>> {
     let classpath = format!("{}/*", libs.display());
     if !spec.data_dir().join("meta.properties").exists() {
         let out = Command::new("java")
-            .args(["-XX:TieredStopAtLevel=1", "-cp", &classpath, "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"])
+            .args([
+                "-XX:TieredStopAtLevel=1",
+                "-cp",
+                &classpath,
+                "kafka.tools.StorageTool",
+                "format",
+                "-t",
+                CLUSTER_ID,
+                "-c",
+            ])
             .arg(&config)
             .stdin(Stdio::null())
             .output()
             .context("java")?;
-        anyhow::ensure!(out.status.success(), "format: {}", String::from_utf8_lossy(&out.stderr));
+        anyhow::ensure!(
+            out.status.success(),
+            "format: {}",
+            String::from_utf8_lossy(&out.stderr)
+        );
     }
-    let mut command = vec!["java".to_owned(), format!("-Xmx{0}m", spec.heap_mib), format!("-Xms{0}m", spec.heap_mib)];
+    let mut command = vec![
+        "java".to_owned(),
+        format!("-Xmx{0}m", spec.heap_mib),
+        format!("-Xms{0}m", spec.heap_mib),
+    ];
     command.extend(JVM_FLAGS.map(str::to_owned));
-    command.push(format!("-Dlog4j2.configurationFile={}", home.join("log4j2.properties").display()));
-    command.extend(["-cp".to_owned(), classpath, "kafka.Kafka".to_owned(), config.display().to_string()]);
+    command.push(format!(
+        "-Dlog4j2.configurationFile={}",
+        home.join("log4j2.properties").display()
+    ));
+    command.extend([
+        "-cp".to_owned(),
+        classpath,
+        "kafka.Kafka".to_owned(),
+        config.display().to_string(),
+    ]);
     Ok(command)
 }
