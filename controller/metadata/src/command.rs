@@ -180,6 +180,9 @@ pub type TopicResult<T> = Result<T, (String, ApiError)>;
 /// Topic and partition index.
 pub type PartitionKey = (String, i32);
 
+/// What became of each partition.
+pub type PerPartition<T> = Vec<((TopicId, i32), Result<T, ApiError>)>;
+
 /// The answer to the command of the same name; lists are in the order of the command's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
@@ -198,8 +201,8 @@ pub enum Reply {
     BrokerHeartbeat(Result<HeartbeatState, ApiError>),
     UnregisterBroker(Result<(), ApiError>),
     FenceBroker(Result<(), ApiError>),
-    AlterPartition(Result<Vec<((TopicId, i32), Result<IsrState, ApiError>)>, ApiError>),
-    AssignReplicasToDirs(Result<Vec<((TopicId, i32), Result<(), ApiError>)>, ApiError>),
+    AlterPartition(Result<PerPartition<IsrState>, ApiError>),
+    AssignReplicasToDirs(Result<PerPartition<()>, ApiError>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -109,7 +109,7 @@ impl Controller {
         snapshot_after: usize,
     ) -> Result<Controller, StartError> {
         let for_open = options.clone();
-        let (kv, closed) = Lease::new(kv);
+        let (kv, closed) = Lease::on(kv);
         let opened = tokio::task::spawn_blocking(move || open(kv, &for_open, snapshot_after)).await;
         let Opened { identity, log, machine, images, growth, rng } =
             opened.map_err(|e| StartError::Raft(e.to_string()))??;

@@ -13,7 +13,7 @@ pub struct Lease {
 }
 
 impl Lease {
-    pub fn new(kv: Arc<dyn Kv>) -> (Arc<dyn Kv>, oneshot::Receiver<()>) {
+    pub fn on(kv: Arc<dyn Kv>) -> (Arc<dyn Kv>, oneshot::Receiver<()>) {
         let (sender, closed) = oneshot::channel();
         (Arc::new(Lease { kv: Some(kv), closed: Some(sender) }), closed)
     }

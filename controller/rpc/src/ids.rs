@@ -26,7 +26,7 @@ pub(crate) fn dirs_to_bytes<'a>(dirs: impl IntoIterator<Item = &'a DirId>) -> Ve
 }
 
 pub(crate) fn dirs_from_bytes<T: FromIterator<DirId>>(bytes: &[u8]) -> Result<T, DecodeError> {
-    if bytes.len() % ID_LEN != 0 {
+    if !bytes.len().is_multiple_of(ID_LEN) {
         return Err(DecodeError::Unknown("directory id"));
     }
     bytes.chunks_exact(ID_LEN).map(dir_id).collect()
