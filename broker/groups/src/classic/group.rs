@@ -271,7 +271,7 @@ impl<W: Waiters> ClassicGroup<W> {
 
     /// Gives a static member a new id in place of the old one, with its protocols, assignment and leadership. The
     /// requests of the old one are handed back to be refused.
-    pub fn replace_static(&mut self, old_id: &str, new_id: Arc<str>) -> Option<(Option<W::Join>, Option<W::Sync>)> {
+    pub fn replace_static(&mut self, old_id: &str, new_id: Arc<str>) -> Option<Parked<W>> {
         let mut member = self.members.remove(old_id)?;
         let join = member.awaiting_join.take();
         self.awaiting_joins -= usize::from(join.is_some());
@@ -287,7 +287,7 @@ impl<W: Waiters> ClassicGroup<W> {
         }
         member.id = new_id.clone();
         self.members.insert(new_id, member);
-        Some((join, sync))
+        Some(Parked { join, sync })
     }
 
     /// Takes over what a member sent with a new JoinGroup.
@@ -389,6 +389,12 @@ impl<W: Waiters> ClassicGroup<W> {
         };
         self.members.values().map(joined).collect()
     }
+}
+
+/// The requests of a member that wait.
+pub struct Parked<W: Waiters> {
+    pub join: Option<W::Join>,
+    pub sync: Option<W::Sync>,
 }
 
 /// The timeouts that a member asks for, in milliseconds.

@@ -226,7 +226,11 @@ impl Cell {
     }
 
     /// If it is worth it: all that is queued, and after it records for everything that the shard holds.
-    pub fn take_rewrite(&self, shared: &Shared, worth: impl FnOnce(u64, u64) -> bool) -> Option<(Batches, Vec<BytesMut>)> {
+    pub fn take_rewrite(
+        &self,
+        shared: &Shared,
+        worth: impl FnOnce(u64, u64) -> bool,
+    ) -> Option<(Batches, Vec<BytesMut>)> {
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
         let Phase::Active(shard) = &inner.phase else { return None };

@@ -28,7 +28,8 @@ pub async fn load(shared: &Shared, cell: &Cell) -> Result<(), LogError> {
                 if let Err(error) = shard.replay(record.key, record.value, wall_ms) {
                     errors += 1;
                     if errors <= MAX_REPORTED {
-                        tracing::warn!(partition = cell.partition, offset = record.offset, %error, "record passed over");
+                        let (partition, offset) = (cell.partition, record.offset);
+                        tracing::warn!(partition, offset, %error, "record passed over");
                     }
                 }
             });
@@ -44,7 +45,8 @@ pub async fn load(shared: &Shared, cell: &Cell) -> Result<(), LogError> {
         tokio::task::yield_now().await;
     }
     if bounds.end_offset > bounds.start_offset {
-        tracing::debug!(partition = cell.partition, groups = shard.group_count(), bytes = bounds.bytes, "groups loaded");
+        let groups = shard.group_count();
+        tracing::debug!(partition = cell.partition, groups, bytes = bounds.bytes, "groups loaded");
     }
     cell.activate(shared, shard, bounds.bytes);
     Ok(())

@@ -1,8 +1,8 @@
 //! The coordinator as the broker runs it: shards behind locks, one writer task for each, one task for all deadlines.
 //!
 //! ```text
-//! request ──▶ lock shard ─▶ transition ─▶ records into the queue, answers that wait for them behind it ─▶ unlock
-//!                                              │
+//! request ─▶ lock shard ─▶ transition ─▶ records into the queue, answers that wait for them behind it ─▶ unlock
+//!                                            │
 //! writer task: takes the whole queue ─▶ append ─▶ committed ─▶ releases the answers up to there
 //! ```
 //! While an append is under way, the records of all requests that arrive gather in the queue and go out as one batch.
@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use millrace_metadata::ErrorCode;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 pub use hash::java_string_hash;
 
@@ -77,8 +78,10 @@ pub(crate) struct Shared {
     uuids: UuidFactory,
     /// The partitions that this broker leads.
     cells: RwLock<BTreeMap<i32, Arc<Cell>>>,
+    /// The latest writer of each partition, ended or not.
+    writers: Mutex<BTreeMap<i32, JoinHandle<()>>>,
     timers: TimerTask,
-    tasks: Mutex<Vec<tokio::task::JoinHandle<()>>>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Shared {
@@ -107,6 +110,7 @@ impl GroupCoordinator {
             clock: parts.clock,
             uuids: parts.uuids,
             cells: RwLock::default(),
+            writers: Mutex::default(),
             timers: TimerTask::default(),
             tasks: Mutex::default(),
         });
@@ -141,7 +145,17 @@ impl GroupCoordinator {
         if !cells.contains_key(&partition) {
             let cell = Arc::new(Cell::new(partition));
             cells.insert(partition, cell.clone());
-            tokio::spawn(writer::run(Arc::downgrade(&self.shared), cell));
+            let mut writers = self.shared.writers.lock();
+            let before = writers.remove(&partition);
+            let run = writer::run(Arc::downgrade(&self.shared), cell);
+            // What the one before still hands to the log must be there before the log is read.
+            let task = tokio::spawn(async move {
+                if let Some(before) = before {
+                    drop(before.await);
+                }
+                run.await;
+            });
+            writers.insert(partition, task);
         }
     }
 

@@ -237,14 +237,31 @@ async fn a_partition_that_is_given_up_sends_its_clients_away() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_partition_that_comes_back_is_read_after_what_was_under_way() {
+    let log = Arc::new(MemoryLog::default());
+    let groups = started(&log).await;
+    log.hold();
+    let mut committed = Box::pin(groups.commit(commit_of("t", 1, "")));
+    assert!(waits(&mut committed).await);
+    groups.resign(0);
+    assert_eq!(committed.await, Err(ErrorCode::NotCoordinator));
+    groups.lead(0);
+    sleep(Duration::from_millis(10)).await;
+    assert_eq!(groups.describe(GROUP), Err(ErrorCode::CoordinatorLoadInProgress));
+    log.let_go();
+    groups.loaded().await;
+    assert_eq!(fetched(&groups, "t").await, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_partition_stays_small_however_often_is_committed() {
     let log = Arc::new(MemoryLog::default());
     let groups = started(&log).await;
     let metadata = "x".repeat(4_000);
     let mut largest = 0;
     for round in 0..150i64 {
-        let commits: Vec<_> = (0..100).map(|i| groups.commit(commit_of(&format!("t{}", i % 10), round * 100 + i, &metadata))).collect();
-        for done in join_all(commits).await {
+        let commit = |i: i64| groups.commit(commit_of(&format!("t{}", i % 10), round * 100 + i, &metadata));
+        for done in join_all((0..100).map(commit)).await {
             done.unwrap();
         }
         largest = largest.max(log.bounds(0).unwrap().bytes);

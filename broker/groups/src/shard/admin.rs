@@ -56,7 +56,8 @@ impl<W: Waiters> Shard<W> {
     /// Forgets a group and writes the tombstones of all that was stored of it. Ids that were handed out lapse.
     pub(super) fn delete_group(&mut self, group_id: &str, records: &mut Records) {
         let Some(entry) = self.groups.get(group_id) else { return };
-        let keys: Vec<(String, i32)> = entry.offsets.iter().map(|(topic, index, _)| (topic.to_owned(), index)).collect();
+        let offsets = entry.offsets.iter();
+        let keys: Vec<(String, i32)> = offsets.map(|(topic, index, _)| (topic.to_owned(), index)).collect();
         for (topic, index) in keys {
             self.delete_offset(group_id, &topic, index, records);
         }

@@ -188,11 +188,11 @@ impl<W: Waiters> Turn<'_, W> {
     /// A static member came back without its id (KIP-345): it gets a new one and everything else of the old one.
     fn join_in_place_of(&mut self, old_id: &str, join: &Join, new_id: Arc<str>, waiter: W::Join) {
         let old_leader = self.group.leader_or_empty();
-        let Some((old_join, old_sync)) = self.group.replace_static(old_id, new_id.clone()) else { return };
-        if let Some(waiter) = old_join {
+        let Some(old) = self.group.replace_static(old_id, new_id.clone()) else { return };
+        if let Some(waiter) = old.join {
             self.refuse_join(waiter, ErrorCode::FencedInstanceId, old_id);
         }
-        if let Some(waiter) = old_sync {
+        if let Some(waiter) = old.sync {
             self.answer_sync(waiter, SyncAnswer::error(ErrorCode::FencedInstanceId), Release::Now);
         }
         if let Some(member) = self.group.members.get_mut(&new_id) {

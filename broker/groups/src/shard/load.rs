@@ -107,8 +107,8 @@ impl<W: Waiters> Shard<W> {
     pub(super) fn counted_live_bytes(&self) -> u64 {
         let entry_cost = |(id, entry): (&Arc<str>, &Entry<W>)| {
             let stored = entry.stored.as_ref().map_or(0, |value| stored_cost(id, value));
-            let offsets: u64 = entry.offsets.iter().map(|(topic, _, value)| super::offsets::record_cost(id, topic, value)).sum();
-            stored + offsets
+            let offset_cost = |(topic, _, value)| super::offsets::record_cost(id, topic, value);
+            stored + entry.offsets.iter().map(offset_cost).sum::<u64>()
         };
         self.groups.iter().map(entry_cost).sum()
     }

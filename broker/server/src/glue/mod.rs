@@ -2,6 +2,7 @@
 
 pub mod groups;
 mod offsets;
+mod plain;
 mod producer_ids;
 
 pub use offsets::OffsetsPartitions;

@@ -12,6 +12,7 @@ use millrace_replica::{
     ReadError, ReplicaManager,
 };
 
+use super::plain::plain;
 use crate::clock::Clock;
 
 /// Longest wait for a batch to be committed; after that its fate is unknown.
@@ -76,7 +77,15 @@ impl OffsetsLog for OffsetsPartitions {
             current_leader_epoch: ANY_EPOCH,
             last_fetched_epoch: ANY_EPOCH,
         };
-        async move { Ok(partition.read(spec).await.map_err(|error| unread(&error))?.batches) }.boxed()
+        async move {
+            let data = partition.read(spec).await.map_err(|error| unread(&error))?;
+            let mut batches = Vec::with_capacity(data.batches.len());
+            for run in data.batches {
+                plain(run, &mut batches)?;
+            }
+            Ok(batches)
+        }
+        .boxed()
     }
 
     fn bounds(&self, partition: i32) -> Result<Bounds, LogError> {

@@ -124,7 +124,11 @@ fn members_are_removed_by_their_instance() {
 fn a_static_member_that_stays_away_stays_a_member_until_its_session_ends() {
     let mut b = Bench::new();
     let (leader, follower) = stable_static(&mut b);
-    let join_long = |id: &str| Join { session_timeout_ms: 100_000, rebalance_timeout_ms: 9_000, ..static_join(id, instance(id)) };
+    let join_long = |id: &str| Join {
+        session_timeout_ms: 100_000,
+        rebalance_timeout_ms: 9_000,
+        ..static_join(id, instance(id))
+    };
     b.join(join_long(&leader));
     b.join(join_long(&follower));
     assert_eq!(b.state(), "CompletingRebalance");
