@@ -136,11 +136,14 @@ fn change(kind: ResourceKind, requested: &Requested) -> Result<ConfigChange, Api
     })
 }
 
+/// Type and default of a setting, or why there is none.
+type DefaultOf<'a> = &'a dyn Fn(&str) -> Result<(Kind, String), ApiError>;
+
 /// The values that the resource would have after the change, and the keys that the change sets.
 fn after(
     change: &ConfigChange,
     before: BTreeMap<String, String>,
-    default_of: &dyn Fn(&str) -> Result<(Kind, String), ApiError>,
+    default_of: DefaultOf<'_>,
 ) -> Result<(BTreeMap<String, String>, BTreeSet<String>), ApiError> {
     let mut values = if change.replace { BTreeMap::new() } else { before };
     let mut set = BTreeSet::new();
@@ -228,10 +231,10 @@ fn check_sessions(values: &BTreeMap<String, String>, number: &dyn Fn(&str) -> Op
             let inherited = || group::synonym(key).and_then(number);
             values.get(key).and_then(|v| v.trim().parse::<i64>().ok()).or_else(inherited)
         };
-        if let (Some(a), Some(b)) = (value(&session), value(&beat)) {
-            if a <= b {
-                return Err(invalid_config(format!("{session}={a} must be greater than {beat}={b}")));
-            }
+        if let (Some(a), Some(b)) = (value(&session), value(&beat))
+            && a <= b
+        {
+            return Err(invalid_config(format!("{session}={a} must be greater than {beat}={b}")));
         }
     }
     Ok(())

@@ -33,7 +33,6 @@ pub fn net_options(config: &BrokerConfig) -> NetOptions {
         receive_buffer: net.receive_buffer,
         backlog: u32::try_from(net.backlog).unwrap_or_default(),
         request_memory: usize::try_from(net.queued_max_bytes).unwrap_or(usize::MAX),
-        ..NetOptions::default()
     }
 }
 
@@ -109,7 +108,6 @@ pub fn group_settings(config: &BrokerConfig) -> GroupSettings {
         retention_check_interval_ms: offsets_retention_check_interval_ms,
         commit_timeout_ms: u64::try_from(offsets_commit_timeout_ms).unwrap_or_default(),
         max_batch_bytes: usize::try_from(config.topic_defaults.0.max_message_bytes).unwrap_or_default(),
-        ..GroupSettings::default()
     }
 }
 
