@@ -20,9 +20,10 @@ const SEGMENTS: u64 = 4;
 /// Smallest and largest journal segment, in bytes.
 const SEGMENT_BYTES: (u64, u64) = (4 << 20, 32 << 20);
 
-/// The directories with their stores, and whether all of them were closed in good order.
+/// The directories with their stores.
 pub struct Opened {
     pub dirs: Vec<DirSetup>,
+    /// Nothing that was acknowledged can be missing: all were closed in good order, or every write was synced first.
     pub clean: bool,
 }
 
@@ -44,11 +45,12 @@ pub fn open(data: &DataDirs, config: &BrokerConfig) -> Result<Opened, StartError
     });
     let healthy = results.iter().filter(|r| r.is_ok()).count();
     let mut clean = true;
+    let synced = config.flush_policy == config::FlushPolicy::Sync;
     let mut dirs = Vec::with_capacity(results.len());
     for (dir, result) in data.dirs.iter().zip(results) {
         let store = match result {
             Ok(store) => {
-                clean &= dir.is_new || store.was_clean();
+                clean &= synced || dir.is_new || store.was_clean();
                 Ok(store as Arc<dyn LogStore>)
             }
             Err(error @ (StoreError::Corrupt { .. } | StoreError::Poisoned { .. })) if healthy > 0 => {
