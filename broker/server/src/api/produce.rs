@@ -107,7 +107,7 @@ impl From<ErrorCode> for State {
 
 fn append_all(cx: &Cx, request: ProduceRequest) -> Work {
     let image = cx.broker.image();
-    let refused = refused_as_a_whole(cx, &request);
+    let refused = refused_as_a_whole(&request);
     let timeout = Duration::from_millis(request.timeout_ms.max(0) as u64).max(LOCAL_WRITE);
     let appender = Appender {
         cx,
@@ -129,18 +129,12 @@ fn append_all(cx: &Cx, request: ProduceRequest) -> Work {
     }
 }
 
-/// Transactional records need the right to the transactional id. There are no transactions here yet, so that nobody
-/// has it.
-fn refused_as_a_whole(cx: &Cx, request: &ProduceRequest) -> Option<ErrorCode> {
-    let batches = request
-        .topics
-        .iter()
-        .flat_map(|topic| &topic.partitions)
-        .filter_map(|p| p.records.as_ref());
-    let transactional = batches
-        .filter_map(|records| BatchView::new(records))
-        .any(|batch| batch.is_transactional());
-    let _ = cx;
+/// Transactional records need the right to the transactional id. There are no transactions here, so that nobody has
+/// it.
+fn refused_as_a_whole(request: &ProduceRequest) -> Option<ErrorCode> {
+    let partitions = request.topics.iter().flat_map(|topic| &topic.partitions);
+    let batches = partitions.filter_map(|partition| BatchView::new(partition.records.as_ref()?));
+    let transactional = batches.into_iter().any(|batch| batch.is_transactional());
     transactional.then_some(ErrorCode::TransactionalIdAuthorizationFailed)
 }
 
