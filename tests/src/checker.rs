@@ -141,8 +141,10 @@ fn log_order(history: &History, out: &mut Vec<Violation>) -> BTreeMap<Id, At> {
         if !history.sent.contains(&at.id) {
             out.push(Violation::NeverSent(*at));
         }
-        if places.insert(at.id, *at).is_some() {
+        if places.contains_key(&at.id) {
             out.push(Violation::Twice(at.id));
+        } else {
+            places.insert(at.id, *at);
         }
         if let Some(before) = newest.insert((at.partition, at.id.producer), *at)
             && before.id.number > at.id.number
