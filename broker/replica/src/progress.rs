@@ -43,7 +43,20 @@ struct State {
     /// Replicas in sync, this one among them, and how many there must be for an acknowledgement.
     in_sync: usize,
     needed: usize,
-    failure: Option<StoreError>,
+    failure: Option<Box<StoreError>>,
+    /// Made by the first append or wait: an idle partition, of which there may be thousands, has none.
+    queues: Option<Box<Queues>>,
+}
+
+impl State {
+    fn queues(&mut self) -> &mut Queues {
+        self.queues.get_or_insert_default()
+    }
+}
+
+/// What is under way on a partition, and who waits for it.
+#[derive(Debug, Default)]
+struct Queues {
     /// Appended and not committed: end offset and bytes, ascending.
     uncommitted: VecDeque<(i64, u64)>,
     /// By the end offset that they wait for, ascending.
@@ -52,6 +65,16 @@ struct State {
     watchers: Vec<Weak<Waiter>>,
     /// Size of `watchers` at which those that gave up are removed.
     sweep_at: usize,
+}
+
+impl Queues {
+    fn settle(queue: &mut VecDeque<(i64, Arc<CommitWait>)>, end: i64, wakes: &mut Wakes) {
+        while queue.front().is_some_and(|(target, _)| *target <= end) {
+            wakes
+                .commits
+                .extend(queue.pop_front().map(|(_, wait)| (wait, Ok(()))));
+        }
+    }
 }
 
 /// Calls that are made after the lock is released.
@@ -82,7 +105,7 @@ impl Progress {
         if !self.failed.load(Ordering::Acquire) {
             return None;
         }
-        self.state.lock().failure.clone()
+        self.state.lock().failure.as_deref().cloned()
     }
 
     /// Becomes leader, or stays it with other replicas in sync.
@@ -105,7 +128,7 @@ impl Progress {
     /// The storage failed: nothing is acknowledged from here any more.
     pub(crate) fn fail(&self, error: &StoreError) {
         self.end(CommitError::Storage, |state| {
-            state.failure.get_or_insert_with(|| error.clone());
+            state.failure.get_or_insert_with(|| Box::new(error.clone()));
             self.failed.store(true, Ordering::Release);
         });
     }
@@ -114,13 +137,13 @@ impl Progress {
         let mut wakes = Wakes::default();
         let mut state = self.state.lock();
         change(&mut state);
-        for (_, wait) in std::mem::take(&mut state.written).into_iter().chain(std::mem::take(&mut state.committed)) {
+        let queues = state.queues.take().unwrap_or_default();
+        drop(state);
+        for (_, wait) in queues.written.into_iter().chain(queues.committed) {
             wakes.commits.push((wait, Err(error)));
         }
-        let watchers = std::mem::take(&mut state.watchers);
-        drop(state);
         wakes.run();
-        watchers.iter().filter_map(Weak::upgrade).for_each(|w| w.fire());
+        queues.watchers.iter().filter_map(Weak::upgrade).for_each(|w| w.fire());
     }
 
     /// Notes an append of `bytes` that ends at `end`.
@@ -129,9 +152,12 @@ impl Progress {
         if end <= self.high_watermark() {
             // The committer was faster than this call.
             self.credit(&mut state, bytes);
-        } else if state.uncommitted.len() < MAX_UNCOMMITTED {
-            state.uncommitted.push_back((end, bytes));
-        } else if let Some(last) = state.uncommitted.back_mut() {
+            return;
+        }
+        let uncommitted = &mut state.queues().uncommitted;
+        if uncommitted.len() < MAX_UNCOMMITTED {
+            uncommitted.push_back((end, bytes));
+        } else if let Some(last) = uncommitted.back_mut() {
             *last = (end.max(last.0), last.1 + bytes);
         }
     }
@@ -144,8 +170,8 @@ impl Progress {
             return;
         }
         self.durable.store(end, Ordering::Release);
-        while state.written.front().is_some_and(|(target, _)| *target <= end) {
-            wakes.commits.extend(state.written.pop_front().map(|(_, wait)| (wait, Ok(()))));
+        if let Some(queues) = &mut state.queues {
+            Queues::settle(&mut queues.written, end, &mut wakes);
         }
         self.advance(&mut state, &mut wakes);
         drop(state);
@@ -163,14 +189,15 @@ impl Progress {
             return;
         }
         self.high_watermark.store(to, Ordering::Release);
+        let Some(queues) = &mut state.queues else {
+            return;
+        };
         let mut bytes = 0;
-        while state.uncommitted.front().is_some_and(|(end, _)| *end <= to) {
-            bytes += state.uncommitted.pop_front().map_or(0, |(_, n)| n);
+        while queues.uncommitted.front().is_some_and(|(end, _)| *end <= to) {
+            bytes += queues.uncommitted.pop_front().map_or(0, |(_, n)| n);
         }
+        Queues::settle(&mut queues.committed, to, wakes);
         self.credit(state, bytes);
-        while state.committed.front().is_some_and(|(target, _)| *target <= to) {
-            wakes.commits.extend(state.committed.pop_front().map(|(_, wait)| (wait, Ok(()))));
-        }
     }
 
     /// Tells the watchers that `bytes` more can be read, and forgets those that have woken or gone.
@@ -179,7 +206,10 @@ impl Progress {
             return;
         }
         self.readable.fetch_add(bytes, Ordering::AcqRel);
-        state.watchers.retain(|watcher| {
+        let Some(queues) = &mut state.queues else {
+            return;
+        };
+        queues.watchers.retain(|watcher| {
             let Some(watcher) = watcher.upgrade() else { return false };
             watcher.credit(bytes);
             !watcher.has_fired()
@@ -193,11 +223,12 @@ impl Progress {
             drop(state);
             return waiter.fire();
         }
-        if state.watchers.len() >= state.sweep_at {
-            state.watchers.retain(|w| w.strong_count() > 0);
-            state.sweep_at = state.watchers.len() * 2 + 4;
+        let queues = state.queues();
+        if queues.watchers.len() >= queues.sweep_at {
+            queues.watchers.retain(|w| w.strong_count() > 0);
+            queues.sweep_at = queues.watchers.len() * 2 + 4;
         }
-        state.watchers.push(Arc::downgrade(waiter));
+        queues.watchers.push(Arc::downgrade(waiter));
         let missed = self.readable().saturating_sub(seen);
         drop(state);
         if missed > 0 {
@@ -226,8 +257,8 @@ impl Progress {
         }
         let wait = Arc::new(CommitWait::default());
         let queue = match level {
-            Level::Written => &mut state.written,
-            Level::Committed => &mut state.committed,
+            Level::Written => &mut state.queues().written,
+            Level::Committed => &mut state.queues().committed,
         };
         let at = queue.partition_point(|(target, _)| *target <= end);
         queue.insert(at, (end, wait.clone()));
