@@ -1,5 +1,6 @@
 //! Judges what happened to records: what was sent, acknowledged, read and committed, against what is in the log.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -141,10 +142,11 @@ fn log_order(history: &History, out: &mut Vec<Violation>) -> BTreeMap<Id, At> {
         if !history.sent.contains(&at.id) {
             out.push(Violation::NeverSent(*at));
         }
-        if places.contains_key(&at.id) {
-            out.push(Violation::Twice(at.id));
-        } else {
-            places.insert(at.id, *at);
+        match places.entry(at.id) {
+            Entry::Occupied(_) => out.push(Violation::Twice(at.id)),
+            Entry::Vacant(place) => {
+                place.insert(*at);
+            }
         }
         if let Some(before) = newest.insert((at.partition, at.id.producer), *at)
             && before.id.number > at.id.number

@@ -21,7 +21,7 @@ pub struct Bench {
 type Row = (&'static str, fn(&mut Bench, Variant) -> anyhow::Result<()>);
 
 /// Names for the command line, and what they measure.
-pub const ROWS: [Row; 10] = [
+pub const ROWS: [Row; 11] = [
     ("start", Bench::start),
     ("stream", Bench::stream),
     ("small", Bench::small),
@@ -32,7 +32,11 @@ pub const ROWS: [Row; 10] = [
     ("recovery-2gb", Bench::recovery_2gb),
     ("recovery-5gb", Bench::recovery_5gb),
     ("connections", Bench::connections),
+    (MEMORY, Bench::memory),
 ];
+
+/// Takes ten minutes for each broker, so it is measured only when it is asked for.
+pub const MEMORY: &str = "memory";
 
 impl Bench {
     fn add(&mut self, row: &str, variant: Variant, value: f64) {
@@ -396,7 +400,7 @@ impl Bench {
                 },
             )?;
         }
-        let row = format!("kill -9 with {gigabytes:.0} GB");
+        let row = format!("kill -9 with {:.1} GB", gigabytes * self.options.scale);
         self.add(
             &format!("{row}, exec until all acknowledge, s"),
             variant,
@@ -435,6 +439,48 @@ impl Bench {
             (proc::cpu_seconds(broker.pid())? - cpu) * 1e3 / COUNT as f64,
         );
         drop(open);
+        broker.kill9()
+    }
+
+    /// Ten minutes of full load with a small retention: resident memory early and late, and what the disk holds.
+    fn memory(&mut self, variant: Variant) -> anyhow::Result<()> {
+        const EARLY: f64 = 60.0;
+        let length = 600.0 * self.options.scale;
+        let spec = self
+            .options
+            .spec(variant)?
+            .set("log.retention.check.interval.ms", "5000");
+        let broker = Broker::start(&spec)?;
+        let mut configs = variant.topic_configs().to_vec();
+        configs.extend([
+            ("retention.bytes", "268435456"),
+            ("segment.bytes", "134217728"),
+        ]);
+        Conn::open(broker.port())?.create_and_wait(TOPIC, PARTITIONS, &configs)?;
+        let begin = Instant::now();
+        let (mut early, mut produced) = (None, 0);
+        while begin.elapsed().as_secs_f64() < length {
+            produced += self.produce(&broker, 128 << 10, 1.0)?.values;
+            if early.is_none() && begin.elapsed().as_secs_f64() > EARLY.min(length / 2.0) {
+                early = Some(proc::rss_bytes(broker.pid())?);
+            }
+        }
+        self.add("long load, GB produced", variant, produced as f64 / GB);
+        self.add(
+            "long load, resident MiB early",
+            variant,
+            early.unwrap_or(0) as f64 / MIB,
+        );
+        self.add(
+            "long load, resident MiB at the end",
+            variant,
+            proc::rss_bytes(broker.pid())? as f64 / MIB,
+        );
+        self.add(
+            "long load, largest resident MiB",
+            variant,
+            proc::peak_rss_bytes(broker.pid())? as f64 / MIB,
+        );
         broker.kill9()
     }
 }

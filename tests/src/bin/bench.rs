@@ -4,13 +4,17 @@
 
 use anyhow::Context;
 use millrace_tests::bench::report::Report;
-use millrace_tests::bench::scenarios::{Bench, ROWS};
+use millrace_tests::bench::scenarios::{Bench, MEMORY, ROWS};
 use millrace_tests::bench::{Options, Variant};
 
 fn main() -> anyhow::Result<()> {
     let mut options = Options {
         variants: vec![Variant::Millrace, Variant::Kafka, Variant::KafkaFsync],
-        rows: ROWS.iter().map(|(name, _)| (*name).to_owned()).collect(),
+        rows: ROWS
+            .iter()
+            .map(|(name, _)| (*name).to_owned())
+            .filter(|name| name != MEMORY)
+            .collect(),
         repeats: 3,
         scale: 1.0,
         pinned: false,
