@@ -55,7 +55,12 @@ impl Default for BatchBuilder {
 
 impl BatchBuilder {
     pub fn new() -> BatchBuilder {
-        BatchBuilder { buf: BytesMut::new(), count: 0, first_ms: 0, max_ms: 0 }
+        BatchBuilder {
+            buf: BytesMut::new(),
+            count: 0,
+            first_ms: 0,
+            max_ms: 0,
+        }
     }
 
     pub fn is_empty(&self) -> bool {

@@ -105,7 +105,11 @@ impl<'a> BatchView<'a> {
         (self.attributes() & CODEC_MASK) as u8
     }
     pub fn timestamp_type(&self) -> TimestampType {
-        if self.attributes() & LOG_APPEND_TIME_BIT != 0 { TimestampType::LogAppendTime } else { TimestampType::CreateTime }
+        if self.attributes() & LOG_APPEND_TIME_BIT != 0 {
+            TimestampType::LogAppendTime
+        } else {
+            TimestampType::CreateTime
+        }
     }
     pub fn is_transactional(&self) -> bool {
         self.attributes() & TRANSACTIONAL_BIT != 0
@@ -120,7 +124,8 @@ impl<'a> BatchView<'a> {
         self.i32(AT_LAST_DELTA)
     }
     pub fn last_offset(&self) -> i64 {
-        self.base_offset().wrapping_add(i64::from(self.last_offset_delta()))
+        self.base_offset()
+            .wrapping_add(i64::from(self.last_offset_delta()))
     }
     pub fn base_timestamp(&self) -> i64 {
         self.i64(AT_BASE_TIMESTAMP)
@@ -182,7 +187,9 @@ pub fn patch(bytes: &mut [u8], base_offset: i64, leader_epoch: i32) {
 
 /// Sets timestamp type and largest timestamp, and the checksum if that changed anything.
 pub fn patch_timestamps(bytes: &mut [u8], kind: TimestampType, max_timestamp: i64) {
-    let Some(view) = BatchView::new(bytes) else { return };
+    let Some(view) = BatchView::new(bytes) else {
+        return;
+    };
     if view.timestamp_type() == kind && view.max_timestamp() == max_timestamp {
         return;
     }
@@ -197,7 +204,9 @@ pub fn patch_timestamps(bytes: &mut [u8], kind: TimestampType, max_timestamp: i6
 
 /// Sets codec, length and checksum after the payload was replaced.
 pub fn patch_codec(bytes: &mut [u8], codec: u8) {
-    let Some(view) = BatchView::new(bytes) else { return };
+    let Some(view) = BatchView::new(bytes) else {
+        return;
+    };
     let attributes = (view.attributes() & !CODEC_MASK) | i16::from(codec);
     bytes[AT_ATTRIBUTES..AT_ATTRIBUTES + 2].copy_from_slice(&attributes.to_be_bytes());
     let length = (bytes.len() - LENGTH_PREFIX) as i32;

@@ -26,7 +26,8 @@ pub struct LogState {
 impl LogState {
     /// Takes in a batch that is in the log.
     pub fn take(&mut self, batch: BatchView<'_>) {
-        self.epochs.assign(batch.leader_epoch(), batch.base_offset());
+        self.epochs
+            .assign(batch.leader_epoch(), batch.base_offset());
         self.producers.take(batch);
     }
 
@@ -34,7 +35,10 @@ impl LogState {
     pub fn load(plog: &dyn Plog, rows: &dyn Kv) -> Result<LogState, StoreError> {
         let bounds = plog.bounds();
         let (row, producers) = read_rows(rows, plog.id())?;
-        let mut state = LogState { epochs: row.epochs, producers };
+        let mut state = LogState {
+            epochs: row.epochs,
+            producers,
+        };
         if row.end > bounds.end {
             // The log was cut after the rows were written, and the process ended before they were corrected.
             state.truncate(plog, bounds.end)?;
@@ -60,7 +64,10 @@ impl LogState {
         let mut found: BTreeMap<i64, Producer> = BTreeMap::new();
         each_batch(plog, plog.bounds().log_start, to, &mut |batch| {
             let id = batch.producer_id();
-            if batch.has_producer_id() && before.get(id) != self.producers.get(id) && !batch.is_control() {
+            if batch.has_producer_id()
+                && before.get(id) != self.producers.get(id)
+                && !batch.is_control()
+            {
                 found.entry(id).or_default().take(batch);
             }
         })?;
@@ -77,7 +84,14 @@ impl LogState {
     /// Rows that hold this state, as of `end`, in place of whatever is there.
     pub fn put(&self, plog: PlogId, end: i64, out: &mut KvBatch) {
         rows::delete_state(out, plog);
-        rows::put_state(out, plog, &StateRow { end, epochs: self.epochs.clone() });
+        rows::put_state(
+            out,
+            plog,
+            &StateRow {
+                end,
+                epochs: self.epochs.clone(),
+            },
+        );
         for (id, producer) in self.producers.iter() {
             rows::put_producer(out, plog, id, producer);
         }
@@ -93,7 +107,10 @@ fn read_rows(rows: &dyn Kv, plog: PlogId) -> Result<(StateRow, Producers), Store
             return Ok((before.unwrap_or_default(), producers));
         }
     }
-    Err(StoreError::Corrupt { path: String::from("rows"), what: format!("the state of log {plog} does not come to rest") })
+    Err(StoreError::Corrupt {
+        path: String::from("rows"),
+        what: format!("the state of log {plog} does not come to rest"),
+    })
 }
 
 /// Visits the batches of `[from, to)`.
@@ -105,10 +122,17 @@ pub(crate) fn each_batch(
 ) -> Result<(), StoreError> {
     let mut at = from;
     while at < to {
-        let chunk = plog.read(ReadSpec { from: at, until: to, max_bytes: FOLD_CHUNK, at_least_one: true })?;
+        let chunk = plog.read(ReadSpec {
+            from: at,
+            until: to,
+            max_bytes: FOLD_CHUNK,
+            at_least_one: true,
+        })?;
         let before = at;
         for bytes in &chunk.batches {
-            let Some(batch) = BatchView::new(bytes) else { continue };
+            let Some(batch) = BatchView::new(bytes) else {
+                continue;
+            };
             visit(batch);
             at = batch.last_offset() + 1;
         }
@@ -124,16 +148,26 @@ pub(crate) fn each_batch(
 pub struct LogDerive;
 
 impl Derive for LogDerive {
-    fn derive(&self, plog: PlogId, batches: &[Bytes], rows: &dyn Kv, out: &mut KvBatch) -> Result<(), StoreError> {
+    fn derive(
+        &self,
+        plog: PlogId,
+        batches: &[Bytes],
+        rows: &dyn Kv,
+        out: &mut KvBatch,
+    ) -> Result<(), StoreError> {
         let mut state = rows::get_state(rows, plog)?.unwrap_or_default();
         let mut touched = Producers::default();
         for bytes in batches {
-            let Some(batch) = BatchView::new(bytes) else { continue };
+            let Some(batch) = BatchView::new(bytes) else {
+                continue;
+            };
             // After a crash the same segment comes again.
             if batch.base_offset() < state.end {
                 continue;
             }
-            state.epochs.assign(batch.leader_epoch(), batch.base_offset());
+            state
+                .epochs
+                .assign(batch.leader_epoch(), batch.base_offset());
             state.end = batch.last_offset() + 1;
             let id = batch.producer_id();
             if batch.has_producer_id() {

@@ -52,7 +52,10 @@ impl PartitionLog {
         let mut best: Option<Extent> = None;
         loop {
             let extents = self.extents(from, CHUNK)?;
-            for extent in extents.iter().filter(|e| e.last_offset >= start && e.max_timestamp >= 0) {
+            for extent in extents
+                .iter()
+                .filter(|e| e.last_offset >= start && e.max_timestamp >= 0)
+            {
                 if best.is_none_or(|b| extent.max_timestamp > b.max_timestamp) {
                     best = Some(*extent);
                 }
@@ -76,7 +79,12 @@ impl PartitionLog {
         }
     }
 
-    fn search(&self, extent: Extent, start: i64, target: i64) -> Result<Option<TimestampOffset>, LogError> {
+    fn search(
+        &self,
+        extent: Extent,
+        start: i64,
+        target: i64,
+    ) -> Result<Option<TimestampOffset>, LogError> {
         let mut found = None;
         self.each_meta(extent, start, &mut |meta| {
             if meta.max_timestamp >= target {
@@ -97,7 +105,9 @@ impl PartitionLog {
         let mut from = extent.first_offset.max(start);
         while from <= extent.last_offset {
             let metas = self.index(from, CHUNK)?;
-            let Some(last) = metas.last() else { return Ok(()) };
+            let Some(last) = metas.last() else {
+                return Ok(());
+            };
             from = last.last_offset + 1;
             for meta in metas {
                 if meta.base_offset > extent.last_offset || !visit(meta)? {
@@ -108,11 +118,23 @@ impl PartitionLog {
         Ok(())
     }
 
-    fn search_batch(&self, meta: BatchMeta, start: i64, target: i64) -> Result<Option<TimestampOffset>, LogError> {
+    fn search_batch(
+        &self,
+        meta: BatchMeta,
+        start: i64,
+        target: i64,
+    ) -> Result<Option<TimestampOffset>, LogError> {
         let from = meta.base_offset.max(start);
-        let spec = ReadSpec { from, until: meta.last_offset + 1, max_bytes: 1, at_least_one: true };
+        let spec = ReadSpec {
+            from,
+            until: meta.last_offset + 1,
+            max_bytes: 1,
+            at_least_one: true,
+        };
         let chunk = self.read(spec)?;
-        let Some(batch) = chunk.batches.first().and_then(|b| BatchView::new(b)) else { return Ok(None) };
+        let Some(batch) = chunk.batches.first().and_then(|b| BatchView::new(b)) else {
+            return Ok(None);
+        };
         Ok(first_at_or_after(batch, start, target))
     }
 }
@@ -129,7 +151,11 @@ fn first_at_or_after(batch: BatchView<'_>, start: i64, target: i64) -> Option<Ti
                 TimestampType::LogAppendTime => batch.max_timestamp(),
             };
             if timestamp >= target && offset >= start {
-                return Some(TimestampOffset { timestamp, offset, leader_epoch: batch.leader_epoch() });
+                return Some(TimestampOffset {
+                    timestamp,
+                    offset,
+                    leader_epoch: batch.leader_epoch(),
+                });
             }
         }
         None

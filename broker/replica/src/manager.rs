@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use millrace_log::{DirSetup, LogDir, LogManager, PartitionKey, Slot, Wanted};
 use millrace_metadata::config::TopicConfig;
-use millrace_metadata::{DirId, Image, NodeId, PartitionImage, ResourceKind, TopicId, TopicImage, diff};
+use millrace_metadata::{
+    DirId, Image, NodeId, PartitionImage, ResourceKind, TopicId, TopicImage, diff,
+};
 use millrace_store::StoreError;
 use parking_lot::{Mutex, RwLock};
 
-use crate::error::PartitionError;
 use crate::dirs::Moves;
+use crate::error::PartitionError;
 use crate::partition::{OpenLog, Partition, PartitionState};
 use crate::progress::{Progress, Reporter};
 
@@ -90,7 +92,11 @@ impl ReplicaManager {
     }
 
     /// A partition by topic id.
-    pub fn partition_by_id(&self, topic: &TopicId, index: i32) -> Result<Arc<Partition>, PartitionError> {
+    pub fn partition_by_id(
+        &self,
+        topic: &TopicId,
+        index: i32,
+    ) -> Result<Arc<Partition>, PartitionError> {
         find(self.table.read().ids.get(topic), index)
     }
 
@@ -98,7 +104,9 @@ impl ReplicaManager {
     pub fn partitions(&self) -> Vec<Arc<Partition>> {
         let table = self.table.read();
         let replicas = table.ids.values().flat_map(|t| t.partitions.values());
-        replicas.filter_map(|replica| replica.online().cloned()).collect()
+        replicas
+            .filter_map(|replica| replica.online().cloned())
+            .collect()
     }
 
     /// Brings the replicas in step with the metadata: makes and opens logs, deletes those of partitions that are gone
@@ -113,12 +121,17 @@ impl ReplicaManager {
         for id in &changes.removed {
             self.remove_topic(id);
         }
-        let (created, changed) = (changes.created.iter(), changes.changed.iter().map(|(_, now)| now));
+        let (created, changed) = (
+            changes.created.iter(),
+            changes.changed.iter().map(|(_, now)| now),
+        );
         let topics: Vec<&Arc<TopicImage>> = created.chain(changed).collect();
         if first {
             let keep = |key: PartitionKey| {
                 let topic = image.topic_by_id(&key.0);
-                topic.and_then(|t| t.partition(key.1)).is_some_and(|p| self.hosts(p))
+                topic
+                    .and_then(|t| t.partition(key.1))
+                    .is_some_and(|p| self.hosts(p))
             };
             self.logs.remove_strays(&keep);
         }
@@ -164,9 +177,14 @@ impl ReplicaManager {
     fn remove_moved_away(&self, topic: &TopicImage) {
         let gone: Vec<(i32, Replica)> = {
             let mut table = self.table.write();
-            let Some(replicas) = table.ids.get_mut(&topic.id) else { return };
+            let Some(replicas) = table.ids.get_mut(&topic.id) else {
+                return;
+            };
             let away = |index: &i32| !topic.partition(*index).is_some_and(|p| self.hosts(p));
-            replicas.partitions.extract_if(.., |index, _| away(index)).collect()
+            replicas
+                .partitions
+                .extract_if(.., |index, _| away(index))
+                .collect()
         };
         for (index, replica) in gone {
             self.drop_replica(&topic.id, index, &replica);
@@ -183,7 +201,11 @@ impl ReplicaManager {
                 if self.hosts(partition) && known.is_err() {
                     let dir = partition.dir_of(self.node_id).unwrap_or(DirId::ZERO);
                     let old = first || matches!(known, Err(PartitionError::Offline(_)));
-                    wanted.push(Wanted { key: (topic.id, index), dir, old });
+                    wanted.push(Wanted {
+                        key: (topic.id, index),
+                        dir,
+                        old,
+                    });
                     of.push(*topic);
                 }
             }
@@ -210,18 +232,35 @@ impl ReplicaManager {
         }
     }
 
-    fn open(&self, topic: &TopicImage, index: i32, slot: &Slot, config: Arc<TopicConfig>) -> Result<Arc<Partition>, StoreError> {
+    fn open(
+        &self,
+        topic: &TopicImage,
+        index: i32,
+        slot: &Slot,
+        config: Arc<TopicConfig>,
+    ) -> Result<Arc<Partition>, StoreError> {
         let progress = Arc::new(Progress::default());
         let reporter = Reporter::new(progress.clone(), slot.dir.clone(), true);
         let log = Arc::new(self.logs.open_log(slot, config, reporter.clone())?);
         progress.durable(log.bounds().durable_end);
-        let open = OpenLog { log, progress, reporter };
-        Ok(Arc::new(Partition::new(topic.name.clone(), topic.id, index, open)))
+        let open = OpenLog {
+            log,
+            progress,
+            reporter,
+        };
+        Ok(Arc::new(Partition::new(
+            topic.name.clone(),
+            topic.id,
+            index,
+            open,
+        )))
     }
 
     fn follow(&self, topic: &TopicImage) {
         let table = self.table.read();
-        let Some(replicas) = table.ids.get(&topic.id) else { return };
+        let Some(replicas) = table.ids.get(&topic.id) else {
+            return;
+        };
         for (index, replica) in &replicas.partitions {
             if let (Some(partition), Some(image)) = (replica.online(), topic.partition(*index)) {
                 partition.apply(self.node_id, PartitionState::of(image));
@@ -233,10 +272,16 @@ impl ReplicaManager {
     fn follow_configs(&self, before: &Image, image: &Image, configs: Configs<'_>) {
         let (was, is) = (before, image);
         let defaults = same(was.cluster_config(), is.cluster_config())
-            && same(was.broker_config(self.node_id), is.broker_config(self.node_id));
+            && same(
+                was.broker_config(self.node_id),
+                is.broker_config(self.node_id),
+            );
         let table = self.table.read();
         if !defaults {
-            return table.ids.values().for_each(|replicas| replicas.configure(configs));
+            return table
+                .ids
+                .values()
+                .for_each(|replicas| replicas.configure(configs));
         }
         for name in changed_topic_configs(was, is) {
             if let Some(replicas) = table.names.get(name).and_then(|id| table.ids.get(id)) {
@@ -286,7 +331,12 @@ fn same<T>(a: Option<&Arc<T>>, b: Option<&Arc<T>>) -> bool {
 /// Topics whose own settings differ, found by comparing pointers.
 fn changed_topic_configs<'a>(before: &'a Image, now: &'a Image) -> Vec<&'a str> {
     let mut changed = Vec::new();
-    let topics = |image: &'a Image| image.configs().filter(|(r, _)| r.kind == ResourceKind::Topic).peekable();
+    let topics = |image: &'a Image| {
+        image
+            .configs()
+            .filter(|(r, _)| r.kind == ResourceKind::Topic)
+            .peekable()
+    };
     let (mut was, mut is) = (topics(before), topics(now));
     loop {
         let name = match (was.peek(), is.peek()) {
@@ -297,7 +347,9 @@ fn changed_topic_configs<'a>(before: &'a Image, now: &'a Image) -> Vec<&'a str> 
                 is.next();
                 name
             }
-            (Some((w, _)), i) if i.as_ref().is_none_or(|(i, _)| w < i) => was.next().map(|(w, _)| w.name.as_str()),
+            (Some((w, _)), i) if i.as_ref().is_none_or(|(i, _)| w < i) => {
+                was.next().map(|(w, _)| w.name.as_str())
+            }
             _ => is.next().map(|(i, _)| i.name.as_str()),
         };
         changed.extend(name);
@@ -326,7 +378,9 @@ fn find(replicas: Option<&Replicas>, index: i32) -> Result<Arc<Partition>, Parti
     match replicas.partitions.get(&index) {
         Some(Replica::Online(partition)) => Ok(partition.clone()),
         Some(Replica::Offline(error)) => Err(PartitionError::Offline(error.clone())),
-        None if usize::try_from(index).is_ok_and(|i| i < replicas.count) => Err(PartitionError::NotHere),
+        None if usize::try_from(index).is_ok_and(|i| i < replicas.count) => {
+            Err(PartitionError::NotHere)
+        }
         None => Err(PartitionError::Unknown),
     }
 }

@@ -143,7 +143,11 @@ impl Progress {
             wakes.commits.push((wait, Err(error)));
         }
         wakes.run();
-        queues.watchers.iter().filter_map(Weak::upgrade).for_each(|w| w.fire());
+        queues
+            .watchers
+            .iter()
+            .filter_map(Weak::upgrade)
+            .for_each(|w| w.fire());
     }
 
     /// Notes an append of `bytes` that ends at `end`.
@@ -193,7 +197,11 @@ impl Progress {
             return;
         };
         let mut bytes = 0;
-        while queues.uncommitted.front().is_some_and(|(end, _)| *end <= to) {
+        while queues
+            .uncommitted
+            .front()
+            .is_some_and(|(end, _)| *end <= to)
+        {
             bytes += queues.uncommitted.pop_front().map_or(0, |(_, n)| n);
         }
         Queues::settle(&mut queues.committed, to, wakes);
@@ -210,7 +218,9 @@ impl Progress {
             return;
         };
         queues.watchers.retain(|watcher| {
-            let Some(watcher) = watcher.upgrade() else { return false };
+            let Some(watcher) = watcher.upgrade() else {
+                return false;
+            };
             watcher.credit(bytes);
             !watcher.has_fired()
         });
@@ -237,7 +247,11 @@ impl Progress {
     }
 
     /// A wait for everything below `end` to reach `level`; an answer at once if that is known.
-    pub(crate) fn wait(&self, level: Level, end: i64) -> Result<Option<Arc<CommitWait>>, CommitError> {
+    pub(crate) fn wait(
+        &self,
+        level: Level,
+        end: i64,
+    ) -> Result<Option<Arc<CommitWait>>, CommitError> {
         let mut state = self.state.lock();
         let reached = match level {
             Level::Written => self.durable.load(Ordering::Acquire),
@@ -279,7 +293,12 @@ pub(crate) struct Reporter {
 impl Reporter {
     pub(crate) fn new(progress: Arc<Progress>, dir: Arc<LogDir>, reporting: bool) -> Arc<Reporter> {
         let reporting = AtomicBool::new(reporting);
-        Arc::new(Reporter { progress, dir, reporting, durable: AtomicI64::new(0) })
+        Arc::new(Reporter {
+            progress,
+            dir,
+            reporting,
+            durable: AtomicI64::new(0),
+        })
     }
 
     pub(crate) fn mute(&self) {

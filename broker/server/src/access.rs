@@ -24,7 +24,9 @@ impl Cx {
 
     /// Whether the client may do `operation` on the group.
     pub fn may_group(&self, operation: Operation, group: &str) -> bool {
-        self.broker.authorizer.allows(self.subject(), operation, ResourceKind::Group, group)
+        self.broker
+            .authorizer
+            .allows(self.subject(), operation, ResourceKind::Group, group)
     }
 
     /// Whether the client may write under the transactional id.

@@ -67,7 +67,12 @@ impl Broker {
         let reply = self.controller.submit(command).await?;
         let index = self.controller.images().borrow().index;
         // The sender lives as long as the broker; without it there is nothing to wait for.
-        drop(self.served.clone().wait_for(|served| *served >= index).await);
+        drop(
+            self.served
+                .clone()
+                .wait_for(|served| *served >= index)
+                .await,
+        );
         Ok(reply)
     }
 }

@@ -24,7 +24,13 @@ impl NewTopic {
     /// A topic with everything else left to the controller.
     pub fn new(name: impl Into<String>, partitions: i32, replication_factor: i16) -> NewTopic {
         let (assignments, configs) = (Vec::new(), Vec::new());
-        NewTopic { name: name.into(), partitions, replication_factor, assignments, configs }
+        NewTopic {
+            name: name.into(),
+            partitions,
+            replication_factor,
+            assignments,
+            configs,
+        }
     }
 }
 
@@ -133,15 +139,38 @@ pub struct IsrState {
 /// A wish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    CreateTopics { topics: Vec<NewTopic>, validate_only: bool },
-    DeleteTopics { topics: Vec<TopicRef> },
-    CreatePartitions { topics: Vec<MorePartitions>, validate_only: bool },
-    AlterConfigs { changes: Vec<ConfigChange>, validate_only: bool },
+    CreateTopics {
+        topics: Vec<NewTopic>,
+        validate_only: bool,
+    },
+    DeleteTopics {
+        topics: Vec<TopicRef>,
+    },
+    CreatePartitions {
+        topics: Vec<MorePartitions>,
+        validate_only: bool,
+    },
+    AlterConfigs {
+        changes: Vec<ConfigChange>,
+        validate_only: bool,
+    },
     /// `partitions: None`: every partition that has a use for it.
-    ElectLeaders { unclean: bool, partitions: Option<Vec<(String, Vec<i32>)>> },
-    AlterPartitionReassignments { partitions: Vec<Reassignment>, allow_rf_change: bool },
-    UpdateFeatures { changes: Vec<FeatureChange>, validate_only: bool },
-    AllocateProducerIds { broker: NodeId, broker_epoch: i64 },
+    ElectLeaders {
+        unclean: bool,
+        partitions: Option<Vec<(String, Vec<i32>)>>,
+    },
+    AlterPartitionReassignments {
+        partitions: Vec<Reassignment>,
+        allow_rf_change: bool,
+    },
+    UpdateFeatures {
+        changes: Vec<FeatureChange>,
+        validate_only: bool,
+    },
+    AllocateProducerIds {
+        broker: NodeId,
+        broker_epoch: i64,
+    },
     RegisterBroker {
         cluster_id: String,
         registration: BrokerRegistration,
@@ -150,11 +179,24 @@ pub enum Command {
         unclean: bool,
     },
     BrokerHeartbeat(Heartbeat),
-    UnregisterBroker { broker: NodeId },
+    UnregisterBroker {
+        broker: NodeId,
+    },
     /// The controller's own: the broker was not heard of for too long.
-    FenceBroker { broker: NodeId, broker_epoch: i64 },
-    AlterPartition { broker: NodeId, broker_epoch: i64, changes: Vec<IsrChange> },
-    AssignReplicasToDirs { broker: NodeId, broker_epoch: i64, dirs: Vec<DirAssignment> },
+    FenceBroker {
+        broker: NodeId,
+        broker_epoch: i64,
+    },
+    AlterPartition {
+        broker: NodeId,
+        broker_epoch: i64,
+        changes: Vec<IsrChange>,
+    },
+    AssignReplicasToDirs {
+        broker: NodeId,
+        broker_epoch: i64,
+        dirs: Vec<DirAssignment>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -222,4 +264,3 @@ pub struct HeartbeatState {
     pub fenced: bool,
     pub should_shutdown: bool,
 }
-

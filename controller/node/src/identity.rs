@@ -5,8 +5,8 @@ use millrace_rpc::pb;
 use millrace_store::{Kv, KvBatch};
 use rand::RngCore;
 
-use crate::options::{ControllerOptions, StartError};
 use crate::keys;
+use crate::options::{ControllerOptions, StartError};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
@@ -34,34 +34,53 @@ pub fn load_or_create(
     let identity = Identity {
         node_id: options.node_id,
         dir: options.dir_id.unwrap_or_else(&mut random),
-        cluster_id: options.cluster_id.clone().unwrap_or_else(|| random().to_string()),
+        cluster_id: options
+            .cluster_id
+            .clone()
+            .unwrap_or_else(|| random().to_string()),
     };
     let mut batch = KvBatch::default();
-    batch.put(keys::IDENTITY, millrace_rpc::encode(&pb::Identity {
-        node_id: identity.node_id,
-        dir: identity.dir.0.to_vec(),
-        cluster_id: identity.cluster_id.clone(),
-    }));
+    batch.put(
+        keys::IDENTITY,
+        millrace_rpc::encode(&pb::Identity {
+            node_id: identity.node_id,
+            dir: identity.dir.0.to_vec(),
+            cluster_id: identity.cluster_id.clone(),
+        }),
+    );
     kv.write(batch, false)?;
     Ok(identity)
 }
 
 fn decode(bytes: &[u8], options: &ControllerOptions) -> Result<Identity, StartError> {
-    let unreadable = |e| StartError::Unreadable { dir: options.dir.display().to_string(), what: format!("{e}") };
+    let unreadable = |e| StartError::Unreadable {
+        dir: options.dir.display().to_string(),
+        what: format!("{e}"),
+    };
     let row: pb::Identity = millrace_rpc::decode(bytes).map_err(unreadable)?;
     let dir = millrace_rpc::dir_id(&row.dir).map_err(unreadable)?;
-    Ok(Identity { node_id: row.node_id, dir, cluster_id: row.cluster_id })
+    Ok(Identity {
+        node_id: row.node_id,
+        dir,
+        cluster_id: row.cluster_id,
+    })
 }
 
 fn check(found: Identity, options: &ControllerOptions) -> Result<Identity, StartError> {
     let dir = || options.dir.display().to_string();
     if found.node_id != options.node_id {
-        return Err(StartError::WrongNode { dir: dir(), found: found.node_id, wanted: options.node_id });
+        return Err(StartError::WrongNode {
+            dir: dir(),
+            found: found.node_id,
+            wanted: options.node_id,
+        });
     }
     match &options.cluster_id {
-        Some(wanted) if *wanted != found.cluster_id => {
-            Err(StartError::WrongCluster { dir: dir(), found: found.cluster_id, wanted: wanted.clone() })
-        }
+        Some(wanted) if *wanted != found.cluster_id => Err(StartError::WrongCluster {
+            dir: dir(),
+            found: found.cluster_id,
+            wanted: wanted.clone(),
+        }),
         _ => Ok(found),
     }
 }

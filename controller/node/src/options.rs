@@ -57,7 +57,9 @@ impl ControllerOptions {
             initial_voters: Vec::new(),
             listener: None,
             broker_session_timeout_ms: 3000,
-            clock: Arc::new(move || since_1970().map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))),
+            clock: Arc::new(move || {
+                since_1970().map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
+            }),
             seed: rand::random(),
         }
     }
@@ -68,15 +70,29 @@ impl ControllerOptions {
 pub enum StartError {
     #[error("cannot open the metadata log: {0}")]
     Store(#[from] StoreError),
-    #[error("{dir}: the metadata belongs to cluster {found}, not {wanted}; set the cluster id to {found}, or use another directory")]
-    WrongCluster { dir: String, found: String, wanted: String },
-    #[error("{dir}: the metadata belongs to node {found}, not {wanted}; set node.id to {found}, or use another directory")]
-    WrongNode { dir: String, found: NodeId, wanted: NodeId },
+    #[error(
+        "{dir}: the metadata belongs to cluster {found}, not {wanted}; set the cluster id to {found}, or use another directory"
+    )]
+    WrongCluster {
+        dir: String,
+        found: String,
+        wanted: String,
+    },
+    #[error(
+        "{dir}: the metadata belongs to node {found}, not {wanted}; set node.id to {found}, or use another directory"
+    )]
+    WrongNode {
+        dir: String,
+        found: NodeId,
+        wanted: NodeId,
+    },
     #[error("{dir}: {what}")]
     Unreadable { dir: String, what: String },
     #[error("the metadata log does not work: {0}")]
     Raft(String),
-    #[error("node {node} with directory {dir} is none of the initial voters; name it there, or give it the directory that it had")]
+    #[error(
+        "node {node} with directory {dir} is none of the initial voters; name it there, or give it the directory that it had"
+    )]
     NotAVoter { node: NodeId, dir: DirId },
     #[error("no leader was elected within {0} s")]
     NoLeader(u64),

@@ -19,7 +19,6 @@ pub fn dir_id(bytes: &[u8]) -> Result<DirId, DecodeError> {
     sixteen(bytes, "directory id").map(DirId)
 }
 
-
 /// Several directories, one after the other.
 pub(crate) fn dirs_to_bytes<'a>(dirs: impl IntoIterator<Item = &'a DirId>) -> Vec<u8> {
     dirs.into_iter().flat_map(|d| d.0).collect()

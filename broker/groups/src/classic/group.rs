@@ -46,8 +46,14 @@ impl State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JoinPhase {
     /// The first members of an empty group: the wait is extended while more come, `remaining_ms` longer at most.
-    Initial { delay_ms: i32, remaining_ms: i32, timer: TimerId },
-    Rebalance { timer: TimerId },
+    Initial {
+        delay_ms: i32,
+        remaining_ms: i32,
+        timer: TimerId,
+    },
+    Rebalance {
+        timer: TimerId,
+    },
 }
 
 impl JoinPhase {
@@ -111,7 +117,11 @@ impl<W: Waiters> ClassicGroup<W> {
     /// The group as a stored generation describes it. Sessions are not running yet.
     pub fn restore(stored: GroupMetadata) -> Self {
         let mut group = ClassicGroup::new(0);
-        group.state = if stored.members.is_empty() { State::Empty } else { State::Stable };
+        group.state = if stored.members.is_empty() {
+            State::Empty
+        } else {
+            State::Stable
+        };
         group.state_time_ms = stored.state_time_ms;
         group.generation = stored.generation;
         group.leader = stored.leader.map(Arc::from);
@@ -122,9 +132,14 @@ impl<W: Waiters> ClassicGroup<W> {
                 instance_id: member.instance_id,
                 client_id: member.client_id,
                 client_host: member.client_host,
-                rebalance_timeout_ms: member.rebalance_timeout_ms.unwrap_or(member.session_timeout_ms),
+                rebalance_timeout_ms: member
+                    .rebalance_timeout_ms
+                    .unwrap_or(member.session_timeout_ms),
                 session_timeout_ms: member.session_timeout_ms,
-                protocols: vec![Protocol { name: protocol.clone(), metadata: member.subscription }],
+                protocols: vec![Protocol {
+                    name: protocol.clone(),
+                    metadata: member.subscription,
+                }],
                 assignment: member.assignment,
                 is_new: false,
                 awaiting_join: None,
@@ -194,19 +209,34 @@ impl<W: Waiters> ClassicGroup<W> {
 
     /// The longest rebalance timeout of the members, in milliseconds.
     pub fn rebalance_timeout_ms(&self) -> i32 {
-        self.members.values().map(|m| m.rebalance_timeout_ms).max().unwrap_or(0).max(0)
+        self.members
+            .values()
+            .map(|m| m.rebalance_timeout_ms)
+            .max()
+            .unwrap_or(0)
+            .max(0)
     }
 
     /// Whether the sender is the member that it says it is: UNKNOWN_MEMBER_ID or FENCED_INSTANCE_ID if not.
-    pub fn check_member(&self, member_id: &str, instance_id: Option<&str>) -> Result<(), ErrorCode> {
+    pub fn check_member(
+        &self,
+        member_id: &str,
+        instance_id: Option<&str>,
+    ) -> Result<(), ErrorCode> {
         if let Some(instance) = instance_id {
             match self.static_members.get(instance) {
                 None => return Err(ErrorCode::UnknownMemberId),
-                Some(current) if &**current != member_id => return Err(ErrorCode::FencedInstanceId),
+                Some(current) if &**current != member_id => {
+                    return Err(ErrorCode::FencedInstanceId);
+                }
                 Some(_) => {}
             }
         }
-        if self.members.contains_key(member_id) { Ok(()) } else { Err(ErrorCode::UnknownMemberId) }
+        if self.members.contains_key(member_id) {
+            Ok(())
+        } else {
+            Err(ErrorCode::UnknownMemberId)
+        }
     }
 
     /// Whether a member with these protocols fits in.
@@ -216,7 +246,9 @@ impl<W: Waiters> ClassicGroup<W> {
         }
         let all = self.members.len();
         self.protocol_type.as_deref() == Some(protocol_type)
-            && protocols.iter().any(|p| self.supported.get(&p.name).copied().unwrap_or(0) == all)
+            && protocols
+                .iter()
+                .any(|p| self.supported.get(&p.name).copied().unwrap_or(0) == all)
     }
 
     /// Adds a member, which becomes the leader of a group without one.
@@ -230,7 +262,8 @@ impl<W: Waiters> ClassicGroup<W> {
 
     fn insert(&mut self, member: Member<W>) {
         if let Some(instance) = &member.instance_id {
-            self.static_members.insert(instance.clone(), member.id.clone());
+            self.static_members
+                .insert(instance.clone(), member.id.clone());
         }
         if self.leader.is_none() {
             self.leader = Some(member.id.clone());
@@ -292,7 +325,9 @@ impl<W: Waiters> ClassicGroup<W> {
 
     /// Takes over what a member sent with a new JoinGroup.
     pub fn update(&mut self, member_id: &str, protocols: &[Protocol], timeouts: Timeouts) {
-        let Some(mut member) = self.members.remove(member_id) else { return };
+        let Some(mut member) = self.members.remove(member_id) else {
+            return;
+        };
         self.count_protocols(&member, false);
         member.protocols = protocols.to_vec();
         member.rebalance_timeout_ms = timeouts.rebalance_ms;
@@ -303,7 +338,9 @@ impl<W: Waiters> ClassicGroup<W> {
 
     /// Parks a JoinGroup; returns the one that it takes the place of.
     pub fn park_join(&mut self, member_id: &str, waiter: W::Join) -> Option<W::Join> {
-        let Some(member) = self.members.get_mut(member_id) else { return Some(waiter) };
+        let Some(member) = self.members.get_mut(member_id) else {
+            return Some(waiter);
+        };
         let old = member.awaiting_join.replace(waiter);
         self.awaiting_joins += usize::from(old.is_none());
         old
@@ -343,7 +380,10 @@ impl<W: Waiters> ClassicGroup<W> {
             }
         }
         let most = votes.values().copied().max()?;
-        votes.into_iter().find(|(_, count)| *count == most).map(|(name, _)| name.to_owned())
+        votes
+            .into_iter()
+            .find(|(_, count)| *count == most)
+            .map(|(name, _)| name.to_owned())
     }
 
     /// Starts the next generation with the members that are there.
@@ -352,7 +392,14 @@ impl<W: Waiters> ClassicGroup<W> {
         self.protocol = self.select_protocol();
         self.subscribed = self.subscribed_topics();
         let empty = self.members.is_empty();
-        self.enter(if empty { State::Empty } else { State::CompletingRebalance }, now_ms);
+        self.enter(
+            if empty {
+                State::Empty
+            } else {
+                State::CompletingRebalance
+            },
+            now_ms,
+        );
         self.pending_syncs.clear();
     }
 

@@ -65,14 +65,17 @@ impl Reader {
     }
 
     pub fn nullable_string(&mut self, flexible: bool) -> Result<Option<String>> {
-        let Some(len) = self.length(flexible)? else { return Ok(None) };
+        let Some(len) = self.length(flexible)? else {
+            return Ok(None);
+        };
         let raw = self.take(len)?;
         let text = std::str::from_utf8(&raw).map_err(|_| DecodeError::NotUtf8)?;
         Ok(Some(text.to_owned()))
     }
 
     pub fn string(&mut self, flexible: bool) -> Result<String> {
-        self.nullable_string(flexible)?.ok_or(DecodeError::UnexpectedNull)
+        self.nullable_string(flexible)?
+            .ok_or(DecodeError::UnexpectedNull)
     }
 
     /// A byte string, copied so that it does not keep the buffer that it came from.

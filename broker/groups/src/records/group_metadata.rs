@@ -66,7 +66,10 @@ impl GroupMetadata {
         let mut reader = Reader::new(bytes);
         let version = reader.i16()?;
         if !(0..=NEWEST_READABLE_VERSION).contains(&version) {
-            return Err(DecodeError::UnknownVersion { what: "GroupMetadataValue", version });
+            return Err(DecodeError::UnknownVersion {
+                what: "GroupMetadataValue",
+                version,
+            });
         }
         let flexible = version >= 4;
         let mut group = GroupMetadata {
@@ -94,7 +97,11 @@ fn decode_member(reader: &mut Reader, version: i16) -> Result<MemberMetadata, De
     let flexible = version >= 4;
     let member = MemberMetadata {
         member_id: reader.string(flexible)?,
-        instance_id: if version >= 3 { reader.nullable_string(flexible)? } else { None },
+        instance_id: if version >= 3 {
+            reader.nullable_string(flexible)?
+        } else {
+            None
+        },
         client_id: reader.string(flexible)?,
         client_host: reader.string(flexible)?,
         rebalance_timeout_ms: if version >= 1 {

@@ -26,10 +26,18 @@ const GROUP_KEY_VERSION: i16 = 2;
 /// What a record is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Key {
-    Offset { group: String, topic: String, partition: i32 },
-    Group { group: String },
+    Offset {
+        group: String,
+        topic: String,
+        partition: i32,
+    },
+    Group {
+        group: String,
+    },
     /// A record of a group protocol that this version does not know. It is kept, and not understood.
-    Unknown { version: i16 },
+    Unknown {
+        version: i16,
+    },
 }
 
 impl Key {
@@ -39,9 +47,15 @@ impl Key {
             0..=OFFSET_KEY_VERSION => {
                 let group = reader.string(false)?;
                 let topic = reader.string(false)?;
-                Ok(Key::Offset { group, topic, partition: reader.i32()? })
+                Ok(Key::Offset {
+                    group,
+                    topic,
+                    partition: reader.i32()?,
+                })
             }
-            GROUP_KEY_VERSION => Ok(Key::Group { group: reader.string(false)? }),
+            GROUP_KEY_VERSION => Ok(Key::Group {
+                group: reader.string(false)?,
+            }),
             version => Ok(Key::Unknown { version }),
         }
     }

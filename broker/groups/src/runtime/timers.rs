@@ -32,7 +32,9 @@ impl TimerTask {
 pub async fn run(shared: Weak<Shared>) {
     let mut expire_at_ms = None;
     loop {
-        let Some(strong) = shared.upgrade() else { return };
+        let Some(strong) = shared.upgrade() else {
+            return;
+        };
         // Whoever finds this notifies; the deadlines are read afterwards, so that none is missed.
         strong.timers.until_ms.store(NEVER, Ordering::Release);
         let cells: Vec<Arc<Cell>> = strong.cells.read().values().cloned().collect();
@@ -50,8 +52,14 @@ pub async fn run(shared: Weak<Shared>) {
                 cell.with(&strong, |shard, now, out| shard.tick(now, out));
             }
         }
-        let next = cells.iter().map(|cell| cell.next_due_ms.load(Ordering::Acquire)).min();
-        let until_ms = next.unwrap_or(NEVER).min(expire_at_ms.unwrap_or(NEVER)).min(now_ms + MAX_SLEEP_MS);
+        let next = cells
+            .iter()
+            .map(|cell| cell.next_due_ms.load(Ordering::Acquire))
+            .min();
+        let until_ms = next
+            .unwrap_or(NEVER)
+            .min(expire_at_ms.unwrap_or(NEVER))
+            .min(now_ms + MAX_SLEEP_MS);
         strong.timers.until_ms.store(until_ms, Ordering::Release);
         drop(cells);
         let sleep_ms = (until_ms - strong.now().steady_ms).max(0) as u64;

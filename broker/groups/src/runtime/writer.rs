@@ -18,7 +18,9 @@ const LAST_RETRY: Duration = Duration::from_secs(5);
 pub async fn run(shared: Weak<Shared>, cell: Arc<Cell>) {
     let mut retry = FIRST_RETRY;
     loop {
-        let Some(strong) = shared.upgrade() else { return };
+        let Some(strong) = shared.upgrade() else {
+            return;
+        };
         if cell.is_closed() {
             return;
         }
@@ -44,7 +46,9 @@ pub async fn run(shared: Weak<Shared>, cell: Arc<Cell>) {
 async fn write(shared: &Weak<Shared>, cell: &Arc<Cell>) -> Result<(), LogError> {
     loop {
         cell.work.notified().await;
-        let Some(shared) = shared.upgrade() else { return Ok(()) };
+        let Some(shared) = shared.upgrade() else {
+            return Ok(());
+        };
         while let Some(batches) = cell.take_batches() {
             append(&shared, cell, batches).await?;
             rewrite::rewrite_if_worth(&shared, cell).await?;
@@ -64,8 +68,15 @@ pub async fn append(shared: &Shared, cell: &Cell, batches: Batches) -> Result<()
 }
 
 /// The base offsets of the batches, in order, once all are committed.
-pub async fn append_all(shared: &Shared, cell: &Cell, batches: Vec<BytesMut>) -> Result<Vec<i64>, LogError> {
-    let appends: Vec<_> = batches.into_iter().map(|batch| shared.log.append(cell.partition, batch)).collect();
+pub async fn append_all(
+    shared: &Shared,
+    cell: &Cell,
+    batches: Vec<BytesMut>,
+) -> Result<Vec<i64>, LogError> {
+    let appends: Vec<_> = batches
+        .into_iter()
+        .map(|batch| shared.log.append(cell.partition, batch))
+        .collect();
     try_join_all(appends).await
 }
 

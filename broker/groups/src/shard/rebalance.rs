@@ -42,10 +42,15 @@ impl<W: Waiters> Turn<'_, W> {
 
     /// The member's session, or its wait for the first answer, ends `timeout_ms` from now.
     pub fn restart_session(&mut self, member_id: &str, timeout_ms: Option<i32>) {
-        let Some(member) = self.group.members.get_mut(member_id) else { return };
+        let Some(member) = self.group.members.get_mut(member_id) else {
+            return;
+        };
         let timeout_ms = timeout_ms.unwrap_or(member.session_timeout_ms);
         let at_ms = self.now.steady_ms + i64::from(timeout_ms.max(0));
-        let due = || Due::Session { group: self.id.clone(), member: member.id.clone() };
+        let due = || Due::Session {
+            group: self.id.clone(),
+            member: member.id.clone(),
+        };
         member.session.move_to(self.timers, at_ms, due);
     }
 
@@ -54,13 +59,23 @@ impl<W: Waiters> Turn<'_, W> {
         if let Some(mut pending) = self.group.pending_joins.get(member_id).copied() {
             pending.cancel(self.timers);
         }
-        let Some(mut member) = self.group.remove(member_id) else { return };
+        let Some(mut member) = self.group.remove(member_id) else {
+            return;
+        };
         member.session.cancel(self.timers);
         if let Some(waiter) = member.awaiting_join {
-            self.answer_join(waiter, JoinAnswer::error(ErrorCode::UnknownMemberId, ""), Release::Now);
+            self.answer_join(
+                waiter,
+                JoinAnswer::error(ErrorCode::UnknownMemberId, ""),
+                Release::Now,
+            );
         }
         if let Some(waiter) = member.awaiting_sync {
-            self.answer_sync(waiter, SyncAnswer::error(ErrorCode::UnknownMemberId), Release::Now);
+            self.answer_sync(
+                waiter,
+                SyncAnswer::error(ErrorCode::UnknownMemberId),
+                Release::Now,
+            );
         }
     }
 
@@ -68,27 +83,38 @@ impl<W: Waiters> Turn<'_, W> {
     pub fn rebalance_or_complete_join(&mut self, reason: &str) {
         match self.group.state {
             State::PreparingRebalance => self.maybe_complete_join(),
-            State::Empty | State::CompletingRebalance | State::Stable => self.prepare_rebalance(reason),
+            State::Empty | State::CompletingRebalance | State::Stable => {
+                self.prepare_rebalance(reason)
+            }
         }
     }
 
     /// Goes on if everybody has joined. The initial wait is not cut short by that: more members may come.
     pub fn maybe_complete_join(&mut self) {
         let group = &*self.group;
-        if group.state == State::PreparingRebalance && !group.initial_rebalance && group.has_all_members_joined() {
+        if group.state == State::PreparingRebalance
+            && !group.initial_rebalance
+            && group.has_all_members_joined()
+        {
             self.complete_join();
         }
     }
 
     pub fn prepare_rebalance(&mut self, reason: &str) {
-        tracing::debug!(group = &*self.id, generation = self.group.generation, reason, "rebalance");
+        tracing::debug!(
+            group = &*self.id,
+            generation = self.group.generation,
+            reason,
+            "rebalance"
+        );
         if self.group.state == State::CompletingRebalance {
             self.cancel_syncs(ErrorCode::RebalanceInProgress);
         }
         self.group.pending_syncs.clear();
         self.cancel_sync_timer();
         let initial = self.group.state == State::Empty;
-        self.group.enter(State::PreparingRebalance, self.now.wall_ms);
+        self.group
+            .enter(State::PreparingRebalance, self.now.wall_ms);
         if initial {
             let delay_ms = self.settings.initial_rebalance_delay_ms.max(0);
             let remaining_ms = (self.group.rebalance_timeout_ms() - delay_ms).max(0);
@@ -105,7 +131,9 @@ impl<W: Waiters> Turn<'_, W> {
     pub fn cancel_syncs(&mut self, error: ErrorCode) {
         let ids: Vec<Arc<str>> = self.group.members.keys().cloned().collect();
         for id in ids {
-            let Some(member) = self.group.members.get_mut(&id) else { continue };
+            let Some(member) = self.group.members.get_mut(&id) else {
+                continue;
+            };
             member.assignment = Bytes::new();
             if let Some(waiter) = member.awaiting_sync.take() {
                 self.answer_sync(waiter, SyncAnswer::error(error), Release::Now);
@@ -128,13 +156,27 @@ impl<W: Waiters> Turn<'_, W> {
 
     pub fn wait_for_initial_joins(&mut self, delay_ms: i32, remaining_ms: i32) {
         self.cancel_join_timer();
-        let timer = self.timers.set(self.now.steady_ms + i64::from(delay_ms), Due::Join { group: self.id.clone() });
-        self.group.join_phase = Some(JoinPhase::Initial { delay_ms, remaining_ms, timer });
+        let timer = self.timers.set(
+            self.now.steady_ms + i64::from(delay_ms),
+            Due::Join {
+                group: self.id.clone(),
+            },
+        );
+        self.group.join_phase = Some(JoinPhase::Initial {
+            delay_ms,
+            remaining_ms,
+            timer,
+        });
     }
 
     fn wait_for_joins(&mut self, timeout_ms: i32) {
         self.cancel_join_timer();
-        let timer = self.timers.set(self.now.steady_ms + i64::from(timeout_ms), Due::Join { group: self.id.clone() });
+        let timer = self.timers.set(
+            self.now.steady_ms + i64::from(timeout_ms),
+            Due::Join {
+                group: self.id.clone(),
+            },
+        );
         self.group.join_phase = Some(JoinPhase::Rebalance { timer });
     }
 
@@ -146,7 +188,13 @@ impl<W: Waiters> Turn<'_, W> {
         }
         self.cancel_join_timer();
         let absent = |m: &&crate::classic::Member<W>| m.awaiting_join.is_none() && !m.is_static();
-        let absent: Vec<Arc<str>> = self.group.members.values().filter(absent).map(|m| m.id.clone()).collect();
+        let absent: Vec<Arc<str>> = self
+            .group
+            .members
+            .values()
+            .filter(absent)
+            .map(|m| m.id.clone())
+            .collect();
         for id in &absent {
             self.dismiss(id);
         }
@@ -181,7 +229,12 @@ impl<W: Waiters> Turn<'_, W> {
         }
         let at_ms = self.now.steady_ms + i64::from(self.group.rebalance_timeout_ms());
         self.cancel_sync_timer();
-        self.group.sync_timer = Some(self.timers.set(at_ms, Due::Sync { group: self.id.clone() }));
+        self.group.sync_timer = Some(self.timers.set(
+            at_ms,
+            Due::Sync {
+                group: self.id.clone(),
+            },
+        ));
     }
 
     /// The present generation as a member of it learns it.
@@ -195,7 +248,11 @@ impl<W: Waiters> Turn<'_, W> {
             leader: group.leader_or_empty(),
             skip_assignment: false,
             member_id: member_id.to_owned(),
-            members: if group.is_leader(member_id) { group.joined_members() } else { Vec::new() },
+            members: if group.is_leader(member_id) {
+                group.joined_members()
+            } else {
+                Vec::new()
+            },
         }
     }
 
@@ -207,7 +264,10 @@ impl<W: Waiters> Turn<'_, W> {
             return Err(ErrorCode::UnknownServerError);
         }
         let records = &mut self.out.records;
-        records.put(|out| put_group_key(out, &self.id), |out| out.extend_from_slice(&value));
+        records.put(
+            |out| put_group_key(out, &self.id),
+            |out| out.extend_from_slice(&value),
+        );
         let cost = |value: &Bytes| (group_key_len(&self.id) + value.len() + RECORD_OVERHEAD) as u64;
         let value = Bytes::from(value);
         *self.live_bytes += cost(&value);

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::future::{Future, ready};
 
-use millrace_metadata::{ApiError, ConfigResource, ErrorCode, ResourceKind};
 use millrace_metadata::names::validate_topic_name;
+use millrace_metadata::{ApiError, ConfigResource, ErrorCode, ResourceKind};
 use millrace_security::Operation;
 use millrace_wire::kp::messages::describe_configs_request::DescribeConfigsResource;
 use millrace_wire::kp::messages::describe_configs_response::{
@@ -23,8 +23,16 @@ pub fn handle(
     request: DescribeConfigsRequest,
 ) -> impl Future<Output = Answer<DescribeConfigsResponse>> + Send + 'static {
     // A kind of resource that does not exist spoils the whole request.
-    if request.resources.iter().any(|r| ResourceKind::from_code(r.resource_type).is_none()) {
-        return ready(Answer::Send(refuse(&request, cx.version(), ErrorCode::InvalidRequest)));
+    if request
+        .resources
+        .iter()
+        .any(|r| ResourceKind::from_code(r.resource_type).is_none())
+    {
+        return ready(Answer::Send(refuse(
+            &request,
+            cx.version(),
+            ErrorCode::InvalidRequest,
+        )));
     }
     let mut response = DescribeConfigsResponse::default();
     for resource in &request.resources {
@@ -33,7 +41,11 @@ pub fn handle(
     ready(Answer::Send(response))
 }
 
-fn describe(cx: &Cx, request: &DescribeConfigsRequest, resource: &DescribeConfigsResource) -> DescribeConfigsResult {
+fn describe(
+    cx: &Cx,
+    request: &DescribeConfigsRequest,
+    resource: &DescribeConfigsResource,
+) -> DescribeConfigsResult {
     let entries = match allowed(cx, resource) {
         Ok(()) => entries(cx, resource),
         Err(code) => Err(code.into()),
@@ -44,8 +56,13 @@ fn describe(cx: &Cx, request: &DescribeConfigsRequest, resource: &DescribeConfig
     match entries {
         Ok(entries) => {
             let keys = resource.configuration_keys.as_deref().unwrap_or_default();
-            let wanted = |entry: &Entry| keys.is_empty() || keys.iter().any(|key| **key == *entry.name);
-            result.configs = entries.into_iter().filter(wanted).map(|entry| config(request, entry)).collect();
+            let wanted =
+                |entry: &Entry| keys.is_empty() || keys.iter().any(|key| **key == *entry.name);
+            result.configs = entries
+                .into_iter()
+                .filter(wanted)
+                .map(|entry| config(request, entry))
+                .collect();
         }
         Err(error) => {
             result.error_code = error.code.code();
@@ -83,9 +100,15 @@ fn entries(cx: &Cx, resource: &DescribeConfigsResource) -> Result<Vec<Entry>, Ap
         return Err(ErrorCode::InvalidRequest.into());
     };
     let image = cx.broker.image();
-    let own = image.config(&ConfigResource::new(kind, name)).map(|own| (**own).clone()).unwrap_or_default();
+    let own = image
+        .config(&ConfigResource::new(kind, name))
+        .map(|own| (**own).clone())
+        .unwrap_or_default();
     let named = |what: &str| match name.is_empty() {
-        true => Err(ApiError::new(ErrorCode::InvalidRequest, format!("{what} must not be empty."))),
+        true => Err(ApiError::new(
+            ErrorCode::InvalidRequest,
+            format!("{what} must not be empty."),
+        )),
         false => Ok(()),
     };
     match kind {
@@ -104,7 +127,13 @@ fn entries(cx: &Cx, resource: &DescribeConfigsResource) -> Result<Vec<Entry>, Ap
         ResourceKind::BrokerLogger => {
             named("The broker id")?;
             check_this_node(name, cx.broker.node_id)?;
-            Ok(cx.broker.loggers.levels().into_iter().map(|(logger, level)| plain(logger, level, Origin::Logger)).collect())
+            Ok(cx
+                .broker
+                .loggers
+                .levels()
+                .into_iter()
+                .map(|(logger, level)| plain(logger, level, Origin::Logger))
+                .collect())
         }
         ResourceKind::Group => {
             named("The group id")?;
@@ -119,7 +148,9 @@ fn entries(cx: &Cx, resource: &DescribeConfigsResource) -> Result<Vec<Entry>, Ap
 
 /// Subscriptions are not kept, so that there is nothing to tell about any of them.
 fn metrics(own: BTreeMap<String, String>) -> Vec<Entry> {
-    own.iter().map(|(key, value)| plain(key, value, Origin::Default)).collect()
+    own.iter()
+        .map(|(key, value)| plain(key, value, Origin::Default))
+        .collect()
 }
 
 fn plain(name: &str, value: &str, origin: Origin) -> Entry {
@@ -161,7 +192,11 @@ fn synonym(synonym: Synonym) -> DescribeConfigsSynonym {
 }
 
 /// Answers every resource of the request with the error.
-pub fn refuse(request: &DescribeConfigsRequest, _version: i16, error: ErrorCode) -> DescribeConfigsResponse {
+pub fn refuse(
+    request: &DescribeConfigsRequest,
+    _version: i16,
+    error: ErrorCode,
+) -> DescribeConfigsResponse {
     let mut response = DescribeConfigsResponse::default();
     for resource in &request.resources {
         let mut result = DescribeConfigsResult::default();

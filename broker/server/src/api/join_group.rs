@@ -104,7 +104,8 @@ fn protocol_name(name: Option<String>, version: i16) -> Option<StrBytes> {
     if version < PROTOCOL_TYPE {
         Some(StrBytes::from_string(name.unwrap_or_default()))
     } else {
-        name.filter(|name| !name.is_empty()).map(StrBytes::from_string)
+        name.filter(|name| !name.is_empty())
+            .map(StrBytes::from_string)
     }
 }
 
@@ -117,6 +118,9 @@ mod tests {
         assert_eq!(protocol_name(None, 6).as_deref(), Some(""));
         assert_eq!(protocol_name(None, 7), None);
         assert_eq!(protocol_name(Some(String::new()), 9), None);
-        assert_eq!(protocol_name(Some("range".to_owned()), 0).as_deref(), Some("range"));
+        assert_eq!(
+            protocol_name(Some("range".to_owned()), 0).as_deref(),
+            Some("range")
+        );
     }
 }

@@ -26,7 +26,10 @@ pub fn handle(
         let refused = refuse(&request, version, ErrorCode::GroupAuthorizationFailed);
         return Either::Left(ready(Answer::Send(refused)));
     }
-    let left = cx.broker.groups.leave(&request.group_id, leavers(&request, version));
+    let left = cx
+        .broker
+        .groups
+        .leave(&request.group_id, leavers(&request, version));
     Either::Right(async move { Answer::Send(response(left.await, version)) })
 }
 
@@ -37,7 +40,11 @@ pub fn refuse(_request: &LeaveGroupRequest, _version: i16, error: ErrorCode) -> 
 
 fn leavers(request: &LeaveGroupRequest, version: i16) -> Vec<Leaver> {
     if version < MEMBERS {
-        return vec![Leaver { member_id: request.member_id.to_string(), instance_id: None, reason: None }];
+        return vec![Leaver {
+            member_id: request.member_id.to_string(),
+            instance_id: None,
+            reason: None,
+        }];
     }
     let members = request.members.iter().map(|member| Leaver {
         member_id: member.member_id.to_string(),
@@ -54,7 +61,9 @@ fn response(left: Result<Vec<LeftMember>, ErrorCode>, version: i16) -> LeaveGrou
         Err(error) => return LeaveGroupResponse::default().with_error_code(error.code()),
     };
     if version < MEMBERS {
-        let error = members.first().map_or(ErrorCode::None, |member| member.error);
+        let error = members
+            .first()
+            .map_or(ErrorCode::None, |member| member.error);
         return LeaveGroupResponse::default().with_error_code(error.code());
     }
     let members = members.into_iter().map(|member| {

@@ -32,12 +32,18 @@ pub fn handle(
     } else if request.resource_types.is_empty() {
         Ok(KINDS.to_vec())
     } else {
-        request.resource_types.iter().map(|code| ResourceKind::from_code(*code).ok_or(*code)).collect()
+        request
+            .resource_types
+            .iter()
+            .map(|code| ResourceKind::from_code(*code).ok_or(*code))
+            .collect()
     };
     match wanted {
         Ok(wanted) => {
             for kind in KINDS.into_iter().filter(|kind| wanted.contains(kind)) {
-                response.config_resources.extend(names(&cx, kind).iter().map(|name| resource(kind, name)));
+                response
+                    .config_resources
+                    .extend(names(&cx, kind).iter().map(|name| resource(kind, name)));
             }
         }
         Err(_) => response.error_code = ErrorCode::UnsupportedVersion.code(),
@@ -50,12 +56,15 @@ fn names(cx: &Cx, kind: ResourceKind) -> Vec<String> {
     let image = cx.broker.image();
     match kind {
         ResourceKind::Topic => image.topics().map(|topic| topic.name.to_string()).collect(),
-        ResourceKind::Broker | ResourceKind::BrokerLogger => {
-            image.brokers().map(|broker| broker.id.to_string()).collect()
-        }
-        ResourceKind::ClientMetrics | ResourceKind::Group => {
-            image.configs().filter(|(resource, _)| resource.kind == kind).map(|(resource, _)| resource.name.clone()).collect()
-        }
+        ResourceKind::Broker | ResourceKind::BrokerLogger => image
+            .brokers()
+            .map(|broker| broker.id.to_string())
+            .collect(),
+        ResourceKind::ClientMetrics | ResourceKind::Group => image
+            .configs()
+            .filter(|(resource, _)| resource.kind == kind)
+            .map(|(resource, _)| resource.name.clone())
+            .collect(),
     }
 }
 

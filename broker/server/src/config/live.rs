@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use millrace_metadata::config::{Dynamic, TopicConfig, broker};
 use millrace_metadata::Image;
+use millrace_metadata::config::{Dynamic, TopicConfig, broker};
 use tokio::sync::watch;
 
 use super::build::build;
@@ -91,7 +91,11 @@ impl LiveConfig {
     }
 
     /// Whether a change of dynamic settings would be accepted: `changed` holds all values that would be set then.
-    pub fn try_change(&self, changed: &BTreeMap<String, String>, one_broker: bool) -> Result<(), ConfigError> {
+    pub fn try_change(
+        &self,
+        changed: &BTreeMap<String, String>,
+        one_broker: bool,
+    ) -> Result<(), ConfigError> {
         let mut dynamics = (*self.dynamics.load_full()).clone();
         if one_broker {
             dynamics.broker = Arc::new(changed.clone());
@@ -124,7 +128,9 @@ impl LiveConfig {
     pub fn broker_number(&self, key: &str) -> Option<i64> {
         let own = || self.settings.own(key).map(|set| set.value.clone());
         let fixed = || broker::find(key)?.default.map(str::to_owned);
-        let value = dynamic_value(&self.dynamics.load(), key).or_else(own).or_else(fixed)?;
+        let value = dynamic_value(&self.dynamics.load(), key)
+            .or_else(own)
+            .or_else(fixed)?;
         value.trim().parse().ok()
     }
 
@@ -145,5 +151,9 @@ fn dynamic_value(dynamics: &Dynamics, key: &str) -> Option<String> {
     if def.dynamic == Dynamic::ReadOnly {
         return None;
     }
-    dynamics.broker.get(key).or_else(|| dynamics.cluster.get(key)).cloned()
+    dynamics
+        .broker
+        .get(key)
+        .or_else(|| dynamics.cluster.get(key))
+        .cloned()
 }

@@ -27,7 +27,11 @@ pub fn parse(text: &str) -> Result<Vec<Entry>, String> {
         let (key, value) = split(&logical);
         let line = number + 1;
         let unescaped = |part: &str| unescape(part).map_err(|why| format!("line {line}: {why}"));
-        entries.push(Entry { line, key: unescaped(key)?, value: unescaped(value)? });
+        entries.push(Entry {
+            line,
+            key: unescaped(key)?,
+            value: unescaped(value)?,
+        });
     }
     Ok(entries)
 }
@@ -78,7 +82,9 @@ fn unescape(text: &str) -> Result<String, String> {
             Some('f') => units.push(0x0c),
             Some('u') => {
                 let digits: String = chars.by_ref().take(4).collect();
-                let unit = u16::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 4);
+                let unit = u16::from_str_radix(&digits, 16)
+                    .ok()
+                    .filter(|_| digits.len() == 4);
                 units.push(unit.ok_or_else(|| format!("\\u{digits} is not a character"))?);
             }
             Some(other) => units.extend_from_slice(other.encode_utf16(&mut pair)),
@@ -92,7 +98,11 @@ mod tests {
     use super::*;
 
     fn pairs(text: &str) -> Vec<(String, String)> {
-        parse(text).unwrap().into_iter().map(|e| (e.key, e.value)).collect()
+        parse(text)
+            .unwrap()
+            .into_iter()
+            .map(|e| (e.key, e.value))
+            .collect()
     }
 
     fn pair(key: &str, value: &str) -> (String, String) {
@@ -102,7 +112,13 @@ mod tests {
     #[test]
     fn separators_blanks_and_comments() {
         let text = "# comment\n! too\n\na=1\n b : 2\nc 3\nd\ne = x = y \n";
-        let expected = [("a", "1"), ("b", "2"), ("c", "3"), ("d", ""), ("e", "x = y ")];
+        let expected = [
+            ("a", "1"),
+            ("b", "2"),
+            ("c", "3"),
+            ("d", ""),
+            ("e", "x = y "),
+        ];
         assert_eq!(pairs(text), expected.map(|(k, v)| pair(k, v)));
     }
 

@@ -19,7 +19,10 @@ fn pair(kv: Arc<dyn Kv>) -> (Log, Machine) {
         images: watch::channel(Arc::new(Image::default())).0,
         growth: Arc::new(Growth::new(usize::MAX)),
     };
-    (Log::open(Arc::clone(&kv)).unwrap(), Machine::open(kv, outlet).unwrap())
+    (
+        Log::open(Arc::clone(&kv)).unwrap(),
+        Machine::open(kv, outlet).unwrap(),
+    )
 }
 
 struct Memory;
