@@ -35,7 +35,8 @@ fn reacts(conn: &Conn) -> bool {
     conn.stream().set_read_timeout(Some(PATIENCE)).unwrap();
     let mut byte = [0u8; 1];
     match conn.stream().read(&mut byte) {
-        Ok(_) => true,
+        // Nothing read means closed, a byte is an answer: both are reactions.
+        Ok(n) => n <= byte.len(),
         Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
     }
 }
