@@ -9,13 +9,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 #[command(name = "millrace", version, about)]
 pub struct Args {
     /// Brokers to connect to first, host:port, separated by commas.
-    #[arg(
-        long,
-        short = 'b',
-        global = true,
-        env = "MILLRACE_BOOTSTRAP_SERVER",
-        default_value = "localhost:9092"
-    )]
+    #[arg(long, short = 'b', global = true, env = "MILLRACE_BOOTSTRAP_SERVER", default_value = "localhost:9092")]
     pub bootstrap_server: String,
 
     /// Seconds to wait for a connection or an answer.

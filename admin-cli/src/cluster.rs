@@ -24,11 +24,7 @@ async fn describe(session: &mut Session) -> Result<String, Error> {
     let mut request = DescribeClusterRequest::default();
     request.include_fenced_brokers = version >= FIRST_WITH_FENCED;
     let answer = session.any().call(version, &request).await?;
-    check(
-        "cluster",
-        answer.error_code,
-        answer.error_message.as_deref(),
-    )?;
+    check("cluster", answer.error_code, answer.error_message.as_deref())?;
     Ok(page(answer))
 }
 

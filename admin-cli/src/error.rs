@@ -17,11 +17,7 @@ pub enum Error {
     Call(#[from] ClientError),
     /// The cluster said no.
     #[error("{subject}: {message} ({})", .code.name())]
-    Refused {
-        subject: String,
-        code: ErrorCode,
-        message: String,
-    },
+    Refused { subject: String, code: ErrorCode, message: String },
     /// The request makes no sense, or the answer does not.
     #[error("{0}")]
     Usage(String),
@@ -37,10 +33,7 @@ pub fn check(subject: &str, code: i16, message: Option<&str>) -> Result<(), Erro
     Err(Error::Refused {
         subject: subject.to_owned(),
         code,
-        message: message
-            .filter(|text| !text.is_empty())
-            .unwrap_or(code.default_message())
-            .to_owned(),
+        message: message.filter(|text| !text.is_empty()).unwrap_or(code.default_message()).to_owned(),
     })
 }
 
@@ -52,10 +45,7 @@ mod tests {
     fn the_brokers_own_words_come_first() {
         assert!(check("topic a", 0, Some("unused")).is_ok());
         let told = check("topic a", 36, Some("it is there already")).unwrap_err();
-        assert_eq!(
-            told.to_string(),
-            "topic a: it is there already (TOPIC_ALREADY_EXISTS)"
-        );
+        assert_eq!(told.to_string(), "topic a: it is there already (TOPIC_ALREADY_EXISTS)");
         let silent = check("topic a", 3, None).unwrap_err();
         assert!(silent.to_string().ends_with("(UNKNOWN_TOPIC_OR_PARTITION)"));
     }

@@ -9,8 +9,8 @@ use millrace_wire::kp::messages::describe_groups_response::DescribedGroup;
 use millrace_wire::kp::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use millrace_wire::kp::messages::offset_fetch_request::OffsetFetchRequestGroup;
 use millrace_wire::kp::messages::{
-    BrokerId, DescribeGroupsRequest, FindCoordinatorRequest, GroupId, ListGroupsRequest,
-    ListOffsetsRequest, OffsetFetchRequest,
+    BrokerId, DescribeGroupsRequest, FindCoordinatorRequest, GroupId, ListGroupsRequest, ListOffsetsRequest,
+    OffsetFetchRequest,
 };
 use millrace_wire::kp::protocol::StrBytes;
 
@@ -90,15 +90,8 @@ async fn describe(session: &mut Session, group: &str) -> Result<String, Error> {
     let request = DescribeGroupsRequest::default().with_groups(vec![group_id(group)]);
     let client = session.broker(place.id, &place.host, place.port).await?;
     let (answer, _) = client.negotiate(&request).await?;
-    let described = answer
-        .groups
-        .first()
-        .ok_or_else(|| Error::Usage("the answer names no group".to_owned()))?;
-    check(
-        &format!("group {group}"),
-        described.error_code,
-        described.error_message.as_deref(),
-    )?;
+    let described = answer.groups.first().ok_or_else(|| Error::Usage("the answer names no group".to_owned()))?;
+    check(&format!("group {group}"), described.error_code, described.error_message.as_deref())?;
     let committed = committed(session, &place, group).await?;
     let ends = ends(session, &committed).await?;
     Ok(page(described, &place, &committed, &ends))
@@ -118,24 +111,12 @@ async fn coordinator(session: &mut Session, group: &str) -> Result<Place, Error>
     loop {
         let answer = session.any().call(version, &request).await?;
         let (code, message, place) = match answer.coordinators.into_iter().next() {
-            Some(found) => (
-                found.error_code,
-                found.error_message,
-                place(found.node_id, &found.host, found.port),
-            ),
-            None => (
-                answer.error_code,
-                answer.error_message,
-                place(answer.node_id, &answer.host, answer.port),
-            ),
+            Some(found) => (found.error_code, found.error_message, place(found.node_id, &found.host, found.port)),
+            None => (answer.error_code, answer.error_message, place(answer.node_id, &answer.host, answer.port)),
         };
         tries += 1;
         if code != ErrorCode::CoordinatorNotAvailable.code() || tries == COORDINATOR_TRIES {
-            check(
-                &format!("coordinator of group {group}"),
-                code,
-                message.as_deref(),
-            )?;
+            check(&format!("coordinator of group {group}"), code, message.as_deref())?;
             return Ok(place);
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -143,11 +124,7 @@ async fn coordinator(session: &mut Session, group: &str) -> Result<Place, Error>
 }
 
 fn place(id: BrokerId, host: &str, port: i32) -> Place {
-    Place {
-        id: id.0,
-        host: host.to_owned(),
-        port,
-    }
+    Place { id: id.0, host: host.to_owned(), port }
 }
 
 async fn committed(session: &mut Session, place: &Place, group: &str) -> Result<Offsets, Error> {
@@ -155,11 +132,7 @@ async fn committed(session: &mut Session, place: &Place, group: &str) -> Result<
     let version = client.version_of::<OffsetFetchRequest>().await?;
     let mut request = OffsetFetchRequest::default();
     if version >= FIRST_OFFSET_GROUPS {
-        request.groups = vec![
-            OffsetFetchRequestGroup::default()
-                .with_group_id(group_id(group))
-                .with_topics(None),
-        ];
+        request.groups = vec![OffsetFetchRequestGroup::default().with_group_id(group_id(group)).with_topics(None)];
     } else {
         request.group_id = group_id(group);
         request.topics = None;
@@ -170,10 +143,7 @@ async fn committed(session: &mut Session, place: &Place, group: &str) -> Result<
     let mut offsets = Offsets::new();
     for topic in &answer.topics {
         for p in &topic.partitions {
-            offsets.insert(
-                (topic.name.as_str().to_owned(), p.partition_index),
-                p.committed_offset,
-            );
+            offsets.insert((topic.name.as_str().to_owned(), p.partition_index), p.committed_offset);
         }
     }
     for result in &answer.groups {
@@ -199,12 +169,10 @@ async fn ends(session: &mut Session, committed: &Offsets) -> Result<Offsets, Err
         let Some(name) = &topic.name else { continue };
         for p in &topic.partitions {
             if committed.contains_key(&(name.as_str().to_owned(), p.partition_index)) {
-                let partition = ListOffsetsPartition::default()
-                    .with_partition_index(p.partition_index)
-                    .with_timestamp(LATEST);
-                let wanted = ListOffsetsTopic::default()
-                    .with_name(topic_name(name.as_str()))
-                    .with_partitions(vec![partition]);
+                let partition =
+                    ListOffsetsPartition::default().with_partition_index(p.partition_index).with_timestamp(LATEST);
+                let wanted =
+                    ListOffsetsTopic::default().with_name(topic_name(name.as_str())).with_partitions(vec![partition]);
                 by_leader.entry(p.leader_id.0).or_default().push(wanted);
             }
         }
@@ -214,19 +182,12 @@ async fn ends(session: &mut Session, committed: &Offsets) -> Result<Offsets, Err
         let Some(topics) = by_leader.remove(&broker.node_id.0) else {
             continue;
         };
-        let request = ListOffsetsRequest::default()
-            .with_replica_id(BrokerId(-1))
-            .with_topics(topics);
-        let client = session
-            .broker(broker.node_id.0, &broker.host, broker.port)
-            .await?;
+        let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(topics);
+        let client = session.broker(broker.node_id.0, &broker.host, broker.port).await?;
         let (answer, _) = client.negotiate(&request).await?;
         for topic in &answer.topics {
             for p in topic.partitions.iter().filter(|p| p.error_code == 0) {
-                ends.insert(
-                    (topic.name.as_str().to_owned(), p.partition_index),
-                    p.offset,
-                );
+                ends.insert((topic.name.as_str().to_owned(), p.partition_index), p.offset);
             }
         }
     }
@@ -253,11 +214,7 @@ fn page(group: &DescribedGroup, place: &Place, committed: &Offsets, ends: &Offse
             .map(|member| {
                 vec![
                     member.member_id.to_string(),
-                    member
-                        .group_instance_id
-                        .as_deref()
-                        .unwrap_or("-")
-                        .to_owned(),
+                    member.group_instance_id.as_deref().unwrap_or("-").to_owned(),
                     text_or_dash(&member.client_id),
                     text_or_dash(&member.client_host),
                 ]
@@ -267,14 +224,9 @@ fn page(group: &DescribedGroup, place: &Place, committed: &Offsets, ends: &Offse
         text.push_str(&table(&["MEMBER", "INSTANCE", "CLIENT", "HOST"], rows));
     }
     if !committed.is_empty() {
-        let rows = committed
-            .iter()
-            .map(|(key, &offset)| offset_row(key, offset, ends.get(key)));
+        let rows = committed.iter().map(|(key, &offset)| offset_row(key, offset, ends.get(key)));
         text.push('\n');
-        text.push_str(&table(
-            &["TOPIC", "#PARTITION", "#COMMITTED", "#END", "#LAG"],
-            rows.collect(),
-        ));
+        text.push_str(&table(&["TOPIC", "#PARTITION", "#COMMITTED", "#END", "#LAG"], rows.collect()));
     }
     text
 }

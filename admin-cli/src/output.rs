@@ -14,11 +14,7 @@ pub fn table(headings: &[&str], rows: Vec<Vec<String>>) -> String {
     for row in rows {
         table.add_row(row.into_iter().zip(headings).map(|(text, heading)| {
             let cell = Cell::new(text);
-            if heading.starts_with('#') {
-                cell.set_alignment(CellAlignment::Right)
-            } else {
-                cell
-            }
+            if heading.starts_with('#') { cell.set_alignment(CellAlignment::Right) } else { cell }
         }));
     }
     if let Some(first) = table.column_mut(0) {
@@ -56,10 +52,7 @@ mod tests {
 
     #[test]
     fn columns_line_up_and_lines_end_without_blanks() {
-        let rows = vec![
-            vec!["orders".into(), "12".into()],
-            vec!["a".into(), "3".into()],
-        ];
+        let rows = vec![vec!["orders".into(), "12".into()], vec!["a".into(), "3".into()]];
         assert_eq!(
             table(&["TOPIC", "#PARTITIONS"], rows),
             "TOPIC   PARTITIONS\norders          12\na                3\n"

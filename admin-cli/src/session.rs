@@ -25,19 +25,12 @@ impl Session {
             let addr = with_port(server);
             match connect(&addr, timeout).await {
                 Ok(bootstrap) => {
-                    return Ok(Self {
-                        bootstrap,
-                        brokers: BTreeMap::new(),
-                        timeout,
-                    });
+                    return Ok(Self { bootstrap, brokers: BTreeMap::new(), timeout });
                 }
                 Err(error) => reason = error.to_string(),
             }
         }
-        Err(Error::Unreachable {
-            servers: servers.to_owned(),
-            reason,
-        })
+        Err(Error::Unreachable { servers: servers.to_owned(), reason })
     }
 
     /// The bootstrap connection.
@@ -54,14 +47,9 @@ impl Session {
     /// one.
     pub async fn metadata(&mut self, topics: Option<&[String]>) -> Result<MetadataResponse, Error> {
         let topics = topics.map(|names| {
-            names
-                .iter()
-                .map(|name| MetadataRequestTopic::default().with_name(Some(topic_name(name))))
-                .collect()
+            names.iter().map(|name| MetadataRequestTopic::default().with_name(Some(topic_name(name)))).collect()
         });
-        let request = MetadataRequest::default()
-            .with_topics(topics)
-            .with_allow_auto_topic_creation(false);
+        let request = MetadataRequest::default().with_topics(topics).with_allow_auto_topic_creation(false);
         self.call(&request).await
     }
 
@@ -69,25 +57,19 @@ impl Session {
     pub async fn broker(&mut self, id: i32, host: &str, port: i32) -> Result<&mut Client, Error> {
         if !self.brokers.contains_key(&id) {
             let addr = format!("{host}:{port}");
-            let client =
-                connect(&addr, self.timeout)
-                    .await
-                    .map_err(|error| Error::Unreachable {
-                        servers: format!("{addr} (broker {id})"),
-                        reason: error.to_string(),
-                    })?;
+            let client = connect(&addr, self.timeout).await.map_err(|error| Error::Unreachable {
+                servers: format!("{addr} (broker {id})"),
+                reason: error.to_string(),
+            })?;
             self.brokers.insert(id, client);
         }
-        self.brokers
-            .get_mut(&id)
-            .ok_or_else(|| Error::Usage(format!("no connection to broker {id}")))
+        self.brokers.get_mut(&id).ok_or_else(|| Error::Usage(format!("no connection to broker {id}")))
     }
 }
 
 async fn connect(addr: &str, timeout: Duration) -> Result<Client, ClientError> {
-    let client = tokio::time::timeout(timeout, Client::connect(addr))
-        .await
-        .map_err(|_| ClientError::Timeout(timeout))??;
+    let client =
+        tokio::time::timeout(timeout, Client::connect(addr)).await.map_err(|_| ClientError::Timeout(timeout))??;
     Ok(client.with_client_id("millrace-cli").with_timeout(timeout))
 }
 

@@ -8,9 +8,7 @@ use millrace_wire::kp::messages::create_topics_request::{CreatableTopic, Creatab
 use millrace_wire::kp::messages::delete_topics_request::DeleteTopicState;
 use millrace_wire::kp::messages::describe_configs_request::DescribeConfigsResource;
 use millrace_wire::kp::messages::metadata_response::MetadataResponseTopic;
-use millrace_wire::kp::messages::{
-    CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest,
-};
+use millrace_wire::kp::messages::{CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest};
 use millrace_wire::kp::protocol::StrBytes;
 
 use crate::args::{CreateTopic, TopicsCommand};
@@ -52,11 +50,7 @@ async fn show_list(session: &mut Session, internal: bool) -> Result<String, Erro
         .filter(|topic| internal || !topic.is_internal)
         .map(|topic| {
             let replicas = topic.partitions.iter().map(|p| p.replica_nodes.len()).max();
-            vec![
-                name_of(topic).to_owned(),
-                topic.partitions.len().to_string(),
-                replicas.unwrap_or(0).to_string(),
-            ]
+            vec![name_of(topic).to_owned(), topic.partitions.len().to_string(), replicas.unwrap_or(0).to_string()]
         })
         .collect();
     rows.sort();
@@ -79,19 +73,12 @@ async fn create(session: &mut Session, topic: CreateTopic) -> Result<String, Err
         .with_timeout_ms(TIMEOUT_MS)
         .with_validate_only(topic.validate_only);
     let answer = session.call(&request).await?;
-    let result = answer
-        .topics
-        .first()
-        .ok_or_else(|| Error::Usage("the answer names no topic".to_owned()))?;
+    let result = answer.topics.first().ok_or_else(|| Error::Usage("the answer names no topic".to_owned()))?;
     let exists = ErrorCode::TopicAlreadyExists.code();
     if topic.if_not_exists && result.error_code == exists {
         return Ok(format!("topic {} exists\n", topic.topic));
     }
-    check(
-        &format!("topic {}", topic.topic),
-        result.error_code,
-        result.error_message.as_deref(),
-    )?;
+    check(&format!("topic {}", topic.topic), result.error_code, result.error_message.as_deref())?;
     if topic.validate_only {
         return Ok(format!("topic {} could be created\n", topic.topic));
     }
@@ -105,10 +92,8 @@ async fn delete(session: &mut Session, topics: Vec<String>) -> Result<String, Er
     let version = session.any().version_of::<DeleteTopicsRequest>().await?;
     let mut request = DeleteTopicsRequest::default().with_timeout_ms(TIMEOUT_MS);
     if version >= FIRST_DELETE_WITH_ID {
-        request.topics = topics
-            .iter()
-            .map(|name| DeleteTopicState::default().with_name(Some(topic_name(name))))
-            .collect();
+        request.topics =
+            topics.iter().map(|name| DeleteTopicState::default().with_name(Some(topic_name(name)))).collect();
     } else {
         request.topic_names = topics.iter().map(|name| topic_name(name)).collect();
     }
@@ -116,11 +101,7 @@ async fn delete(session: &mut Session, topics: Vec<String>) -> Result<String, Er
     let (mut text, mut failure) = (String::new(), None);
     for result in &answer.responses {
         let name = result.name.as_ref().map_or("?", |name| name.as_str());
-        match check(
-            &format!("topic {name}"),
-            result.error_code,
-            result.error_message.as_deref(),
-        ) {
+        match check(&format!("topic {name}"), result.error_code, result.error_message.as_deref()) {
             Ok(()) => text.push_str(&format!("topic {name} deleted\n")),
             // Every topic gets its line; the last failure decides the exit.
             Err(error) => {
@@ -143,9 +124,7 @@ async fn describe(session: &mut Session, topics: Vec<String>) -> Result<String, 
     let wanted = (!topics.is_empty()).then_some(topics.as_slice());
     let mut metadata = session.metadata(wanted).await?;
     check("topics", metadata.error_code, None)?;
-    metadata
-        .topics
-        .retain(|topic| wanted.is_some() || !topic.is_internal);
+    metadata.topics.retain(|topic| wanted.is_some() || !topic.is_internal);
     metadata.topics.sort_by(|a, b| name_of(a).cmp(name_of(b)));
     for topic in &metadata.topics {
         check(&format!("topic {}", name_of(topic)), topic.error_code, None)?;
@@ -177,17 +156,9 @@ async fn settings(
     let mut settings: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for result in &answer.results {
         let topic = result.resource_name.to_string();
-        check(
-            &format!("settings of topic {topic}"),
-            result.error_code,
-            result.error_message.as_deref(),
-        )?;
+        check(&format!("settings of topic {topic}"), result.error_code, result.error_message.as_deref())?;
         let own = settings.entry(topic).or_default();
-        for config in result
-            .configs
-            .iter()
-            .filter(|c| c.config_source == SOURCE_TOPIC)
-        {
+        for config in result.configs.iter().filter(|c| c.config_source == SOURCE_TOPIC) {
             let value = config.value.as_deref().unwrap_or("(hidden)");
             own.push(format!("{}={value}", &*config.name));
         }
@@ -203,11 +174,7 @@ fn page(topic: &MetadataResponseTopic, settings: &[String]) -> String {
         "topic    {}\nid       {}\nsettings {}",
         name_of(topic),
         TopicId(*topic.topic_id.as_bytes()),
-        if settings.is_empty() {
-            "(defaults)".to_owned()
-        } else {
-            settings.join(", ")
-        },
+        if settings.is_empty() { "(defaults)".to_owned() } else { settings.join(", ") },
     );
     let mut partitions: Vec<_> = topic.partitions.iter().collect();
     partitions.sort_by_key(|partition| partition.partition_index);
@@ -216,20 +183,13 @@ fn page(topic: &MetadataResponseTopic, settings: &[String]) -> String {
         .map(|p| {
             vec![
                 p.partition_index.to_string(),
-                if p.leader_id.0 < 0 {
-                    "none".to_owned()
-                } else {
-                    p.leader_id.0.to_string()
-                },
+                if p.leader_id.0 < 0 { "none".to_owned() } else { p.leader_id.0.to_string() },
                 list(p.replica_nodes.iter().map(|id| id.0)),
                 list(p.isr_nodes.iter().map(|id| id.0)),
             ]
         })
         .collect();
-    text.push_str(&table(
-        &["#PARTITION", "#LEADER", "REPLICAS", "IN SYNC"],
-        rows,
-    ));
+    text.push_str(&table(&["#PARTITION", "#LEADER", "REPLICAS", "IN SYNC"], rows));
     text
 }
 

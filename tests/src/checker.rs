@@ -18,10 +18,7 @@ impl Id {
 
     pub fn parse(value: &[u8]) -> Option<Id> {
         let (producer, number) = std::str::from_utf8(value).ok()?.split_once('/')?;
-        Some(Id {
-            producer: producer.parse().ok()?,
-            number: number.parse().ok()?,
-        })
+        Some(Id { producer: producer.parse().ok()?, number: number.parse().ok()? })
     }
 }
 
@@ -64,27 +61,13 @@ pub enum CommitKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Violation {
     Lost(At),
-    Moved {
-        acknowledged: At,
-        found: Option<i64>,
-    },
+    Moved { acknowledged: At, found: Option<i64> },
     Twice(Id),
-    OutOfOrder {
-        before: At,
-        after: At,
-    },
-    Gap {
-        partition: i32,
-        expected: i64,
-        found: i64,
-    },
+    OutOfOrder { before: At, after: At },
+    Gap { partition: i32, expected: i64, found: i64 },
     NeverSent(At),
     ReadAndGone(At),
-    CommitWentBack {
-        partition: i32,
-        from: i64,
-        to: i64,
-    },
+    CommitWentBack { partition: i32, from: i64, to: i64 },
 }
 
 impl fmt::Display for Violation {
@@ -101,20 +84,13 @@ pub fn check(history: &History) -> Vec<Violation> {
         match places.get(&at.id) {
             None => out.push(Violation::Lost(*at)),
             Some(found) if found.partition != at.partition || found.offset != at.offset => {
-                out.push(Violation::Moved {
-                    acknowledged: *at,
-                    found: Some(found.offset),
-                });
+                out.push(Violation::Moved { acknowledged: *at, found: Some(found.offset) });
             }
             Some(_) => {}
         }
     }
     // What a consumer saw was committed, so it may not vanish or change.
-    let by_offset: BTreeMap<(i32, i64), Id> = history
-        .log
-        .iter()
-        .map(|a| ((a.partition, a.offset), a.id))
-        .collect();
+    let by_offset: BTreeMap<(i32, i64), Id> = history.log.iter().map(|a| ((a.partition, a.offset), a.id)).collect();
     for at in &history.consumed {
         if by_offset.get(&(at.partition, at.offset)) != Some(&at.id) {
             out.push(Violation::ReadAndGone(*at));
@@ -132,11 +108,7 @@ fn log_order(history: &History, out: &mut Vec<Violation>) -> BTreeMap<Id, At> {
     for at in &history.log {
         let expected = next.entry(at.partition).or_insert(0);
         if at.offset != *expected {
-            out.push(Violation::Gap {
-                partition: at.partition,
-                expected: *expected,
-                found: at.offset,
-            });
+            out.push(Violation::Gap { partition: at.partition, expected: *expected, found: at.offset });
         }
         *expected = at.offset + 1;
         if !history.sent.contains(&at.id) {
@@ -163,11 +135,7 @@ fn commits(history: &History, out: &mut Vec<Violation>) {
         let known = newest.entry(commit.partition).or_insert(-1);
         // An acknowledged commit may be any offset; what is found later may not be older than it.
         if commit.kind == CommitKind::Found && commit.offset < *known {
-            out.push(Violation::CommitWentBack {
-                partition: commit.partition,
-                from: *known,
-                to: commit.offset,
-            });
+            out.push(Violation::CommitWentBack { partition: commit.partition, from: *known, to: commit.offset });
         }
         *known = commit.offset;
     }
@@ -178,36 +146,15 @@ mod tests {
     use super::*;
 
     fn at(partition: i32, offset: i64, producer: u32, number: u64) -> At {
-        At {
-            partition,
-            offset,
-            id: Id { producer, number },
-        }
+        At { partition, offset, id: Id { producer, number } }
     }
 
     /// Two producers in two partitions, all well.
     fn good() -> History {
-        let log = vec![
-            at(0, 0, 1, 1),
-            at(0, 1, 2, 1),
-            at(0, 2, 1, 2),
-            at(1, 0, 1, 3),
-            at(1, 1, 2, 2),
-        ];
-        let found = |offset, kind| Commit {
-            partition: 0,
-            offset,
-            kind,
-        };
+        let log = vec![at(0, 0, 1, 1), at(0, 1, 2, 1), at(0, 2, 1, 2), at(1, 0, 1, 3), at(1, 1, 2, 2)];
+        let found = |offset, kind| Commit { partition: 0, offset, kind };
         History {
-            sent: log
-                .iter()
-                .map(|a| a.id)
-                .chain([Id {
-                    producer: 1,
-                    number: 9,
-                }])
-                .collect(),
+            sent: log.iter().map(|a| a.id).chain([Id { producer: 1, number: 9 }]).collect(),
             acknowledged: log[..4].to_vec(),
             consumed: vec![log[0], log[1], log[0]],
             log,
@@ -237,40 +184,25 @@ mod tests {
             h.log.remove(3);
             h.log[3].offset = 0;
         });
-        assert!(
-            found.contains(&Violation::Lost(at(1, 0, 1, 3))),
-            "{found:?}"
-        );
+        assert!(found.contains(&Violation::Lost(at(1, 0, 1, 3))), "{found:?}");
     }
 
     #[test]
     fn a_moved_record_is_seen() {
         let found = damaged(|h| h.log.swap(0, 1));
-        assert!(
-            found.iter().any(|v| matches!(v, Violation::Gap { .. })),
-            "{found:?}"
-        );
+        assert!(found.iter().any(|v| matches!(v, Violation::Gap { .. })), "{found:?}");
         let found = damaged(|h| {
             let (a, b) = (h.log[0].id, h.log[1].id);
             h.log[0].id = b;
             h.log[1].id = a;
         });
-        assert!(
-            found.iter().any(|v| matches!(v, Violation::Moved { .. })),
-            "{found:?}"
-        );
+        assert!(found.iter().any(|v| matches!(v, Violation::Moved { .. })), "{found:?}");
     }
 
     #[test]
     fn a_doubled_record_is_seen() {
         let found = damaged(|h| h.log.push(at(1, 2, 1, 3)));
-        assert_eq!(
-            found,
-            [Violation::Twice(Id {
-                producer: 1,
-                number: 3
-            })]
-        );
+        assert_eq!(found, [Violation::Twice(Id { producer: 1, number: 3 })]);
     }
 
     #[test]
@@ -281,26 +213,13 @@ mod tests {
             h.log[0].id.number = 2;
             h.log[2].id.number = 1;
         });
-        assert_eq!(
-            found,
-            [Violation::OutOfOrder {
-                before: at(0, 0, 1, 2),
-                after: at(0, 2, 1, 1)
-            }]
-        );
+        assert_eq!(found, [Violation::OutOfOrder { before: at(0, 0, 1, 2), after: at(0, 2, 1, 1) }]);
     }
 
     #[test]
     fn a_gap_is_seen() {
         let found = damaged(|h| h.log.push(at(1, 5, 1, 9)));
-        assert_eq!(
-            found,
-            [Violation::Gap {
-                partition: 1,
-                expected: 2,
-                found: 5
-            }]
-        );
+        assert_eq!(found, [Violation::Gap { partition: 1, expected: 2, found: 5 }]);
     }
 
     #[test]
@@ -317,20 +236,7 @@ mod tests {
 
     #[test]
     fn a_commit_that_goes_back_is_seen() {
-        let found = damaged(|h| {
-            h.commits.push(Commit {
-                partition: 0,
-                offset: 2,
-                kind: CommitKind::Found,
-            })
-        });
-        assert_eq!(
-            found,
-            [Violation::CommitWentBack {
-                partition: 0,
-                from: 3,
-                to: 2
-            }]
-        );
+        let found = damaged(|h| h.commits.push(Commit { partition: 0, offset: 2, kind: CommitKind::Found }));
+        assert_eq!(found, [Violation::CommitWentBack { partition: 0, from: 3, to: 2 }]);
     }
 }

@@ -22,12 +22,7 @@ pub struct Suite {
 }
 
 const fn plain(name: &'static str) -> Suite {
-    Suite {
-        name,
-        settings: &[],
-        port: None,
-        reference: false,
-    }
+    Suite { name, settings: &[], port: None, reference: false }
 }
 
 pub const SUITES: [Suite; 9] = [
@@ -36,23 +31,10 @@ pub const SUITES: [Suite; 9] = [
     plain("kafkajs"),
     plain("kafka_go"),
     plain("tools"),
-    Suite {
-        settings: &[("num.partitions", "3")],
-        port: Some(9092),
-        ..plain("rdkafka")
-    },
-    Suite {
-        settings: &[("auto.create.topics.enable", "false")],
-        ..plain("rskafka")
-    },
-    Suite {
-        settings: &[("num.partitions", "3")],
-        ..plain("kgo")
-    },
-    Suite {
-        reference: true,
-        ..plain("conformance")
-    },
+    Suite { settings: &[("num.partitions", "3")], port: Some(9092), ..plain("rdkafka") },
+    Suite { settings: &[("auto.create.topics.enable", "false")], ..plain("rskafka") },
+    Suite { settings: &[("num.partitions", "3")], ..plain("kgo") },
+    Suite { reference: true, ..plain("conformance") },
 ];
 
 /// The expected result of a test that a fast or slow machine decides.
@@ -86,11 +68,7 @@ impl Suite {
         if matches!(self.name, "tools" | "conformance") {
             kafka_jars()?;
         }
-        let done = Command::new("bash")
-            .arg(self.script())
-            .arg("build")
-            .stdin(Stdio::null())
-            .status()?;
+        let done = Command::new("bash").arg(self.script()).arg("build").stdin(Stdio::null()).status()?;
         anyhow::ensure!(done.success(), "{} could not be built", self.name);
         Ok(())
     }
@@ -105,10 +83,7 @@ impl Suite {
         if let Some(port) = self.port {
             spec.port = port;
         }
-        let reference = self
-            .reference
-            .then(|| Broker::start(&Spec::new(Peer::Kafka)?))
-            .transpose()?;
+        let reference = self.reference.then(|| Broker::start(&Spec::new(Peer::Kafka)?)).transpose()?;
         let broker = Broker::start(&spec)?;
         let lines = self.lines(&broker, reference.as_ref())?;
         let mut failed = if record {
@@ -122,41 +97,18 @@ impl Suite {
                 .map(|(name, l)| format!("{name}\t{}\t{}", l.result, l.detail))
                 .collect()
         } else {
-            compare(
-                &lines,
-                &parse(
-                    &fs::read_to_string(self.expected_file())
-                        .context("no list of expected results")?,
-                ),
-            )
+            compare(&lines, &parse(&fs::read_to_string(self.expected_file()).context("no list of expected results")?))
         };
-        failed.extend(
-            broker
-                .problems()
-                .into_iter()
-                .map(|p| format!("{}.log\tfail\t{}", self.name, p.0)),
-        );
+        failed.extend(broker.problems().into_iter().map(|p| format!("{}.log\tfail\t{}", self.name, p.0)));
         if let Err(e) = broker.stop()
             && failed.is_empty()
         {
-            failed.push(format!(
-                "{}.stop\tfail\t{}",
-                self.name,
-                format!("{e:#}").replace('\n', " ")
-            ));
+            failed.push(format!("{}.stop\tfail\t{}", self.name, format!("{e:#}").replace('\n', " ")));
         }
-        Ok(Outcome {
-            passed: lines.len() - failed.len().min(lines.len()),
-            failed,
-            took: start.elapsed(),
-        })
+        Ok(Outcome { passed: lines.len() - failed.len().min(lines.len()), failed, took: start.elapsed() })
     }
 
-    fn lines(
-        &self,
-        broker: &Broker,
-        reference: Option<&Broker>,
-    ) -> anyhow::Result<BTreeMap<String, Line>> {
+    fn lines(&self, broker: &Broker, reference: Option<&Broker>) -> anyhow::Result<BTreeMap<String, Line>> {
         let raw = broker.spec.dir.path().join("suite.log");
         let mut command = Command::new("bash");
         command
@@ -176,25 +128,11 @@ impl Suite {
         let shown = fs::read_to_string(&raw).unwrap_or_default();
         if let Some(keep) = std::env::var_os("MILLRACE_SUITE_LOGS") {
             fs::create_dir_all(&keep)?;
-            fs::write(
-                PathBuf::from(&keep).join(format!("{}.log", self.name)),
-                &shown,
-            )?;
-            fs::write(
-                PathBuf::from(&keep).join(format!("{}.tsv", self.name)),
-                &out.stdout,
-            )?;
-            fs::write(
-                PathBuf::from(keep).join(format!("{}.broker.log", self.name)),
-                broker.log_text(),
-            )?;
+            fs::write(PathBuf::from(&keep).join(format!("{}.log", self.name)), &shown)?;
+            fs::write(PathBuf::from(&keep).join(format!("{}.tsv", self.name)), &out.stdout)?;
+            fs::write(PathBuf::from(keep).join(format!("{}.broker.log", self.name)), broker.log_text())?;
         }
-        anyhow::ensure!(
-            !lines.is_empty(),
-            "{} printed no line\n{}",
-            self.name,
-            last(&shown)
-        );
+        anyhow::ensure!(!lines.is_empty(), "{} printed no line\n{}", self.name, last(&shown));
         Ok(lines)
     }
 
@@ -202,13 +140,9 @@ impl Suite {
         let old = parse(&fs::read_to_string(self.expected_file()).unwrap_or_default());
         let mut text = String::from("# name\tresult\treason, where it is not a pass\n");
         for (name, line) in lines {
-            let kept = old
-                .get(name)
-                .filter(|o| o.result == line.result || o.result == EITHER);
+            let kept = old.get(name).filter(|o| o.result == line.result || o.result == EITHER);
             let result = kept.map_or(line.result.as_str(), |o| o.result.as_str());
-            let reason = kept
-                .filter(|_| result != "pass")
-                .map_or("", |o| o.detail.as_str());
+            let reason = kept.filter(|_| result != "pass").map_or("", |o| o.detail.as_str());
             text += &format!("{name}\t{result}\t{reason}\n");
         }
         Ok(fs::write(self.expected_file(), text)?)
@@ -232,10 +166,7 @@ fn parse(text: &str) -> BTreeMap<String, Line> {
         let (Some(name), Some(result)) = (cells.next(), cells.next()) else {
             continue;
         };
-        let new = Line {
-            result: result.to_owned(),
-            detail: cells.next().unwrap_or("").to_owned(),
-        };
+        let new = Line { result: result.to_owned(), detail: cells.next().unwrap_or("").to_owned() };
         let worse = out.get(name).is_none_or(|old| old.result == "pass");
         if worse {
             out.insert(name.to_owned(), new);
@@ -252,22 +183,11 @@ fn compare(got: &BTreeMap<String, Line>, expected: &BTreeMap<String, Line>) -> V
             Some(e) if e.result == line.result => {}
             // A test whose own text makes its result a matter of timing; it still has to run.
             Some(e) if e.result == EITHER && line.result != "skip" => {}
-            Some(e) => out.push(format!(
-                "{name}\t{} instead of {}\t{}",
-                line.result, e.result, line.detail
-            )),
-            None => out.push(format!(
-                "{name}\t{}, not in the list\t{}",
-                line.result, line.detail
-            )),
+            Some(e) => out.push(format!("{name}\t{} instead of {}\t{}", line.result, e.result, line.detail)),
+            None => out.push(format!("{name}\t{}, not in the list\t{}", line.result, line.detail)),
         }
     }
-    out.extend(
-        expected
-            .keys()
-            .filter(|name| !got.contains_key(*name))
-            .map(|name| format!("{name}\tdid not run\t")),
-    );
+    out.extend(expected.keys().filter(|name| !got.contains_key(*name)).map(|name| format!("{name}\tdid not run\t")));
     out
 }
 
@@ -280,26 +200,16 @@ mod tests {
         let expected = parse("a\tpass\t\nb\tskip\tlater\nc\tpass\t\n");
         assert!(compare(&expected, &expected).is_empty());
         assert!(compare(&parse("a\tfail\t\n"), &parse("a\teither\ttiming\n")).is_empty());
-        assert_eq!(
-            compare(&parse("a\tskip\t\n"), &parse("a\teither\ttiming\n")).len(),
-            1
-        );
+        assert_eq!(compare(&parse("a\tskip\t\n"), &parse("a\teither\ttiming\n")).len(), 1);
         let got = parse("a\tskip\t\nb\tskip\t\nd\tpass\t\n");
         assert_eq!(
             compare(&got, &expected),
-            [
-                "a\tskip instead of pass\t",
-                "d\tpass, not in the list\t",
-                "c\tdid not run\t"
-            ]
+            ["a\tskip instead of pass\t", "d\tpass, not in the list\t", "c\tdid not run\t"]
         );
     }
 
     #[test]
     fn a_doubled_name_passes_only_as_a_whole() {
-        assert_eq!(
-            parse("a\tpass\t\na\tfail\tx\na\tpass\t\n")["a"].result,
-            "fail"
-        );
+        assert_eq!(parse("a\tpass\t\na\tfail\tx\na\tpass\t\n")["a"].result, "fail");
     }
 }

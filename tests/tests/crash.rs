@@ -35,11 +35,7 @@ impl ProducerContext for Acks {
 
     fn delivery(&self, result: &DeliveryResult<'_>, id: Box<Id>) {
         if let Ok(message) = result {
-            let at = At {
-                partition: message.partition(),
-                offset: message.offset(),
-                id: *id,
-            };
+            let at = At { partition: message.partition(), offset: message.offset(), id: *id };
             self.0.lock().unwrap().acknowledged.push(at);
         }
     }
@@ -72,15 +68,11 @@ fn producer(addr: &str, number: u32, shared: Shared, stop: &AtomicBool) {
             producer.poll(Duration::from_millis(5));
             continue;
         }
-        let id = Id {
-            producer: number,
-            number: next,
-        };
+        let id = Id { producer: number, number: next };
         let value = id.to_value();
         let partition = (next % PARTITIONS as u64) as i32;
-        let record = BaseRecord::<(), [u8], Box<Id>>::with_opaque_to(TOPIC, Box::new(id))
-            .payload(&value)
-            .partition(partition);
+        let record =
+            BaseRecord::<(), [u8], Box<Id>>::with_opaque_to(TOPIC, Box::new(id)).payload(&value).partition(partition);
         // Marked as sent first: a record is never in the log before it is in the history.
         shared.lock().unwrap().sent.insert(id);
         if producer.send(record).is_ok() {
@@ -110,29 +102,17 @@ fn consumer(addr: &str, shared: Shared, stop: &AtomicBool) {
             continue;
         };
         let id = Id::parse(message.payload().unwrap()).unwrap();
-        let at = At {
-            partition: message.partition(),
-            offset: message.offset(),
-            id,
-        };
+        let at = At { partition: message.partition(), offset: message.offset(), id };
         shared.lock().unwrap().consumed.push(at);
         seen += 1;
         if seen % 200 != 0 {
             continue;
         }
         let mut list = rdkafka::TopicPartitionList::new();
-        list.add_partition_offset(
-            TOPIC,
-            message.partition(),
-            rdkafka::Offset::Offset(message.offset() + 1),
-        )
-        .unwrap();
+        list.add_partition_offset(TOPIC, message.partition(), rdkafka::Offset::Offset(message.offset() + 1)).unwrap();
         if consumer.commit(&list, CommitMode::Sync).is_ok() {
-            let commit = Commit {
-                partition: message.partition(),
-                offset: message.offset() + 1,
-                kind: CommitKind::Acknowledged,
-            };
+            let commit =
+                Commit { partition: message.partition(), offset: message.offset() + 1, kind: CommitKind::Acknowledged };
             shared.lock().unwrap().commits.push(commit);
         }
     }
@@ -153,11 +133,7 @@ fn look_at_commits(port: u16, shared: &Shared) -> anyhow::Result<()> {
                 _ => std::thread::sleep(Duration::from_millis(10)),
             }
         };
-        history.commits.push(Commit {
-            partition,
-            offset,
-            kind: CommitKind::Found,
-        });
+        history.commits.push(Commit { partition, offset, kind: CommitKind::Found });
     }
     Ok(())
 }
@@ -168,32 +144,14 @@ fn read_log(port: u16) -> anyhow::Result<Vec<At>> {
     for partition in 0..PARTITIONS {
         let mut offset = 0;
         loop {
-            let got = conn.fetch(
-                &FetchPart {
-                    topic: TOPIC,
-                    partition,
-                    offset,
-                    max_bytes: 4 << 20,
-                },
-                500,
-            )?;
+            let got = conn.fetch(&FetchPart { topic: TOPIC, partition, offset, max_bytes: 4 << 20 }, 500)?;
             anyhow::ensure!(got.error == 0, "fetch at {offset}: error {}", got.error);
-            for record in records(&got.records)?
-                .into_iter()
-                .filter(|r| r.offset >= offset)
-            {
-                let id = Id::parse(&record.value)
-                    .ok_or_else(|| anyhow::anyhow!("damaged value at {}", record.offset))?;
-                out.push(At {
-                    partition,
-                    offset: record.offset,
-                    id,
-                });
+            for record in records(&got.records)?.into_iter().filter(|r| r.offset >= offset) {
+                let id =
+                    Id::parse(&record.value).ok_or_else(|| anyhow::anyhow!("damaged value at {}", record.offset))?;
+                out.push(At { partition, offset: record.offset, id });
             }
-            let next = out
-                .last()
-                .filter(|a| a.partition == partition)
-                .map_or(offset, |a| a.offset + 1);
+            let next = out.last().filter(|a| a.partition == partition).map_or(offset, |a| a.offset + 1);
             if next >= got.high_watermark {
                 break;
             }
@@ -205,10 +163,7 @@ fn read_log(port: u16) -> anyhow::Result<Vec<At>> {
 }
 
 fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name)
-        .ok()
-        .and_then(|v| v.parse().ok())
-        .unwrap_or(default)
+    std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
 }
 
 #[test]
@@ -238,10 +193,7 @@ fn nothing_acknowledged_is_lost() -> anyhow::Result<()> {
                 }
                 let started = Broker::start(&spec)?;
                 let acked = shared.lock().unwrap().acknowledged.len();
-                eprintln!(
-                    "round {round}: usable after {:?}, {acked} acknowledged",
-                    started.launch.ready
-                );
+                eprintln!("round {round}: usable after {:?}, {acked} acknowledged", started.launch.ready);
                 broker = Some(started);
                 look_at_commits(spec.port, &shared)?;
             }
@@ -257,24 +209,10 @@ fn nothing_acknowledged_is_lost() -> anyhow::Result<()> {
         "only {} records were acknowledged",
         history.acknowledged.len()
     );
-    assert!(
-        history
-            .commits
-            .iter()
-            .any(|c| c.kind == CommitKind::Acknowledged),
-        "no commit was acknowledged"
-    );
+    assert!(history.commits.iter().any(|c| c.kind == CommitKind::Acknowledged), "no commit was acknowledged");
     let violations = check(&history);
-    let shown: Vec<String> = violations
-        .iter()
-        .take(10)
-        .map(ToString::to_string)
-        .collect();
-    assert!(
-        violations.is_empty(),
-        "seed {seed}: {} violations, {shown:#?}",
-        violations.len()
-    );
+    let shown: Vec<String> = violations.iter().take(10).map(ToString::to_string).collect();
+    assert!(violations.is_empty(), "seed {seed}: {} violations, {shown:#?}", violations.len());
     eprintln!(
         "{} sent, {} acknowledged, {} read by the group",
         history.sent.len(),

@@ -46,15 +46,7 @@ fn read_all(port: u16) -> anyhow::Result<(i64, u64)> {
     let mut conn = Conn::open(port)?;
     let (mut offset, mut bytes) = (0, 0);
     loop {
-        let got = conn.fetch(
-            &FetchPart {
-                topic: TOPIC,
-                partition: 0,
-                offset,
-                max_bytes: 4 << 20,
-            },
-            100,
-        )?;
+        let got = conn.fetch(&FetchPart { topic: TOPIC, partition: 0, offset, max_bytes: 4 << 20 }, 100)?;
         anyhow::ensure!(got.error == 0, "fetch at {offset}: error {}", got.error);
         let (next, whole) = next_offset(&got.records, offset);
         bytes += whole;
@@ -69,12 +61,8 @@ fn read_all(port: u16) -> anyhow::Result<(i64, u64)> {
 fn producers_wait_consumers_read_and_space_brings_it_back() -> anyhow::Result<()> {
     let home = Dir::temp()?;
     let disk = Disk::mount(&home.path().join("disk"));
-    let spec =
-        Spec::new(Peer::from_env())?.set("log.dirs", &disk.0.join("data").display().to_string());
-    let spec = spec
-        .expect_log("space")
-        .expect_log("os error 28")
-        .expect_log("full");
+    let spec = Spec::new(Peer::from_env())?.set("log.dirs", &disk.0.join("data").display().to_string());
+    let spec = spec.expect_log("space").expect_log("os error 28").expect_log("full");
     let mut broker = Broker::start(&spec)?;
     let mut conn = Conn::open(broker.port())?;
     conn.create_and_wait(TOPIC, 1, &[])?;
@@ -82,11 +70,7 @@ fn producers_wait_consumers_read_and_space_brings_it_back() -> anyhow::Result<()
     fs::write(&filler, vec![1u8; FILLER_BYTES])?;
 
     let batch = ready_batch(BATCH, 1024);
-    let part = ProducePart {
-        topic: TOPIC,
-        partition: 0,
-        batch: &batch,
-    };
+    let part = ProducePart { topic: TOPIC, partition: 0, batch: &batch };
     let records = (BATCH / 1024) as i64;
     let mut acknowledged = 0;
     let error = loop {
@@ -96,46 +80,25 @@ fn producers_wait_consumers_read_and_space_brings_it_back() -> anyhow::Result<()
         }
         assert_eq!(result.base_offset, acknowledged);
         acknowledged += records;
-        assert!(
-            (acknowledged as u64) << 10 < DISK_MIB << 20,
-            "more fits on the disk than it has"
-        );
+        assert!((acknowledged as u64) << 10 < DISK_MIB << 20, "more fits on the disk than it has");
     };
-    assert!(
-        RETRIABLE.contains(&error),
-        "error {error} does not tell a producer to try again"
-    );
-    assert!(
-        acknowledged > 0,
-        "nothing was accepted before the disk was full"
-    );
-    assert!(
-        broker.is_running(),
-        "the broker ended\n{}",
-        broker.log_text()
-    );
+    assert!(RETRIABLE.contains(&error), "error {error} does not tell a producer to try again");
+    assert!(acknowledged > 0, "nothing was accepted before the disk was full");
+    assert!(broker.is_running(), "the broker ended\n{}", broker.log_text());
 
     let (end, bytes) = read_all(broker.port())?;
     assert_eq!(end, acknowledged, "readable up to {end}");
     assert!(bytes > acknowledged as u64 * 1024);
 
     fs::remove_file(&filler)?;
-    let result = proc::wait_for(
-        "acceptance after there is space",
-        Duration::from_secs(30),
-        || {
-            let result = conn.produce(&part, -1)?;
-            std::thread::sleep(Duration::from_millis(20));
-            Ok((result.error == 0).then_some(result))
-        },
-    )
+    let result = proc::wait_for("acceptance after there is space", Duration::from_secs(30), || {
+        let result = conn.produce(&part, -1)?;
+        std::thread::sleep(Duration::from_millis(20));
+        Ok((result.error == 0).then_some(result))
+    })
     .map_err(|e| anyhow::anyhow!("{e}\n{}", broker.log_text()))?;
     // What failed may be there or not, but never twice and never in place of something acknowledged.
-    assert!(
-        result.base_offset >= acknowledged,
-        "{} was acknowledged twice",
-        result.base_offset
-    );
+    assert!(result.base_offset >= acknowledged, "{} was acknowledged twice", result.base_offset);
     let (end, _) = read_all(broker.port())?;
     assert_eq!(end, result.base_offset + records);
     broker.stop()?;

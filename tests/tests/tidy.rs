@@ -43,28 +43,13 @@ const ROOMS: [(&str, &[&str]); 13] = [
 ];
 
 /// Rooms that get time, chance and order from outside.
-const PURE: [&str; 6] = [
-    "controller/metadata",
-    "controller/state",
-    "broker/log",
-    "broker/replica",
-    "broker/groups",
-    "broker/transactions",
-];
-const CLOCKS: [&str; 7] = [
-    "SystemTime::now",
-    "Instant::now",
-    "rand::rng(",
-    "thread_rng",
-    "OsRng",
-    "getrandom",
-    "Uuid::new_v4",
-];
+const PURE: [&str; 6] =
+    ["controller/metadata", "controller/state", "broker/log", "broker/replica", "broker/groups", "broker/transactions"];
+const CLOCKS: [&str; 7] =
+    ["SystemTime::now", "Instant::now", "rand::rng(", "thread_rng", "OsRng", "getrandom", "Uuid::new_v4"];
 
 fn root() -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-        .canonicalize()
-        .unwrap()
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).canonicalize().unwrap()
 }
 
 fn files(dir: &Path, ends: &[&str], out: &mut Vec<PathBuf>) {
@@ -75,10 +60,7 @@ fn files(dir: &Path, ends: &[&str], out: &mut Vec<PathBuf>) {
         let path = entry.path();
         let name = entry.file_name().to_string_lossy().into_owned();
         if path.is_dir() {
-            if !matches!(
-                name.as_str(),
-                "target" | ".git" | "node_modules" | "millrace-data" | "corpus" | "artifacts"
-            ) {
+            if !matches!(name.as_str(), "target" | ".git" | "node_modules" | "millrace-data" | "corpus" | "artifacts") {
                 files(&path, ends, out);
             }
         } else if ends.iter().any(|e| name.ends_with(e)) {
@@ -97,11 +79,7 @@ fn sources() -> Vec<(String, String, String)> {
         .into_iter()
         .map(|path| {
             let text = fs::read_to_string(&path).unwrap();
-            let name = path
-                .strip_prefix(&root)
-                .unwrap()
-                .to_string_lossy()
-                .into_owned();
+            let name = path.strip_prefix(&root).unwrap().to_string_lossy().into_owned();
             let code = code_of(&name, &text);
             (name, text, code)
         })
@@ -143,19 +121,10 @@ fn settle(rule: &str, findings: Vec<String>) {
         .filter(|(r, _)| *r == rule)
         .map(|(_, what)| what.split('\t').next().unwrap_or(what))
         .collect();
-    let found: BTreeSet<&str> = findings
-        .iter()
-        .map(|f| f.split(": ").next().unwrap_or(f))
-        .collect();
-    let new: Vec<&String> = findings
-        .iter()
-        .filter(|f| !listed.contains(f.split(": ").next().unwrap_or(f)))
-        .collect();
+    let found: BTreeSet<&str> = findings.iter().map(|f| f.split(": ").next().unwrap_or(f)).collect();
+    let new: Vec<&String> = findings.iter().filter(|f| !listed.contains(f.split(": ").next().unwrap_or(f))).collect();
     let stale: Vec<&&str> = listed.iter().filter(|l| !found.contains(**l)).collect();
-    assert!(
-        new.is_empty() && stale.is_empty(),
-        "{rule}: {new:#?}\nno longer needed in tidy.exceptions: {stale:#?}"
-    );
+    assert!(new.is_empty() && stale.is_empty(), "{rule}: {new:#?}\nno longer needed in tidy.exceptions: {stale:#?}");
 }
 
 #[test]
@@ -165,10 +134,7 @@ fn crates_use_only_what_lies_below_them() {
         let manifest = fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap();
         let own = manifest.split("[dev-dependencies]").next().unwrap_or("");
         for line in own.lines().filter_map(|l| l.strip_prefix("millrace-")) {
-            let name: String = line
-                .chars()
-                .take_while(|c| c.is_alphanumeric() || *c == '-')
-                .collect();
+            let name: String = line.chars().take_while(|c| c.is_alphanumeric() || *c == '-').collect();
             if !allowed.contains(&name.as_str()) {
                 findings.push(format!("{folder} {name}: not in the table of rooms"));
             }
@@ -181,22 +147,12 @@ fn crates_use_only_what_lies_below_them() {
 fn wire_structs_and_rocksdb_stay_in_their_rooms() {
     let mut findings = Vec::new();
     for (name, _, code) in sources() {
-        let wire_room = [
-            "broker/wire/",
-            "broker/server/src/api/",
-            "admin-cli/",
-            "tests/",
-        ]
-        .iter()
-        .any(|r| name.starts_with(r));
+        let wire_room =
+            ["broker/wire/", "broker/server/src/api/", "admin-cli/", "tests/"].iter().any(|r| name.starts_with(r));
         if !wire_room
-            && (code.contains("kafka_protocol")
-                || code.contains("millrace_wire::kp")
-                || code.contains("kp::messages"))
+            && (code.contains("kafka_protocol") || code.contains("millrace_wire::kp") || code.contains("kp::messages"))
         {
-            findings.push(format!(
-                "{name}: Kafka message structs outside the wire's rooms"
-            ));
+            findings.push(format!("{name}: Kafka message structs outside the wire's rooms"));
         }
         if !name.starts_with("controller/store/") && code.contains("rocksdb::") {
             findings.push(format!("{name}: RocksDB outside the store"));
@@ -213,24 +169,12 @@ fn pure_rooms_get_time_and_chance_from_outside() {
             continue;
         }
         for clock in CLOCKS.iter().filter(|c| code.contains(**c)) {
-            findings.push(format!(
-                "{name} {clock}: time and chance come in from outside"
-            ));
+            findings.push(format!("{name} {clock}: time and chance come in from outside"));
         }
         for map in hash_maps(&code) {
-            for way in [
-                ".iter()",
-                ".keys()",
-                ".values()",
-                ".drain()",
-                ".into_iter()",
-                ".values_mut()",
-                ".iter_mut()",
-            ] {
+            for way in [".iter()", ".keys()", ".values()", ".drain()", ".into_iter()", ".values_mut()", ".iter_mut()"] {
                 if code.contains(&format!("{map}{way}")) || code.contains(&format!("in &{map} ")) {
-                    findings.push(format!(
-                        "{name} {map}{way}: the order of a hash map is chance"
-                    ));
+                    findings.push(format!("{name} {map}{way}: the order of a hash map is chance"));
                 }
             }
         }
@@ -241,27 +185,15 @@ fn pure_rooms_get_time_and_chance_from_outside() {
 /// Names of fields and variables that are declared as a standard hash map.
 fn hash_maps(code: &str) -> BTreeSet<String> {
     let mut out = BTreeSet::new();
-    for line in code
-        .lines()
-        .filter(|l| l.contains("HashMap<") || l.contains("HashMap::") || l.contains("HashSet<"))
-    {
+    for line in code.lines().filter(|l| l.contains("HashMap<") || l.contains("HashMap::") || l.contains("HashSet<")) {
         let Some((before, after)) = line.split_once(':') else {
             continue;
         };
-        if !after
-            .trim_start()
-            .trim_start_matches("Mutex<")
-            .trim_start_matches("std::collections::")
-            .starts_with("Hash")
+        if !after.trim_start().trim_start_matches("Mutex<").trim_start_matches("std::collections::").starts_with("Hash")
         {
             continue;
         }
-        let name: String = before
-            .trim_end()
-            .chars()
-            .rev()
-            .take_while(|c| c.is_alphanumeric() || *c == '_')
-            .collect();
+        let name: String = before.trim_end().chars().rev().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
         out.insert(name.chars().rev().collect());
     }
     out
@@ -271,40 +203,21 @@ fn hash_maps(code: &str) -> BTreeSet<String> {
 fn handlers_do_not_know_each_other() {
     let mut findings = Vec::new();
     let shared = ["mod", "table", "codes", "cx", "support", "common", "shared"];
-    let all: Vec<_> = sources()
-        .into_iter()
-        .filter(|(n, _, _)| n.starts_with("broker/server/src/api/"))
-        .collect();
+    let all: Vec<_> = sources().into_iter().filter(|(n, _, _)| n.starts_with("broker/server/src/api/")).collect();
     let handlers: BTreeSet<String> = all
         .iter()
         .filter(|(_, _, code)| code.contains("pub fn handle("))
-        .map(|(n, _, _)| {
-            Path::new(n)
-                .file_stem()
-                .unwrap()
-                .to_string_lossy()
-                .into_owned()
-        })
+        .map(|(n, _, _)| Path::new(n).file_stem().unwrap().to_string_lossy().into_owned())
         .filter(|n| !shared.contains(&n.as_str()))
         .collect();
-    assert!(
-        handlers.len() > 30,
-        "only {} handlers were found",
-        handlers.len()
-    );
+    assert!(handlers.len() > 30, "only {} handlers were found", handlers.len());
     for (name, _, code) in &all {
-        let own = Path::new(name)
-            .file_stem()
-            .unwrap()
-            .to_string_lossy()
-            .into_owned();
+        let own = Path::new(name).file_stem().unwrap().to_string_lossy().into_owned();
         if !handlers.contains(&own) {
             continue;
         }
         for other in handlers.iter().filter(|h| **h != own) {
-            if code.contains(&format!("super::{other}::"))
-                || code.contains(&format!("api::{other}::"))
-            {
+            if code.contains(&format!("super::{other}::")) || code.contains(&format!("api::{other}::")) {
                 findings.push(format!("{name} {other}: a handler uses another"));
             }
         }
@@ -316,11 +229,7 @@ fn handlers_do_not_know_each_other() {
 fn files_and_functions_fit() {
     let mut findings = Vec::new();
     assert!(
-        sources()
-            .iter()
-            .map(|(_, _, code)| functions(code).len())
-            .sum::<usize>()
-            > 1_000,
+        sources().iter().map(|(_, _, code)| functions(code).len()).sum::<usize>() > 1_000,
         "functions are not found"
     );
     for (name, _, code) in sources() {
@@ -351,9 +260,10 @@ fn functions(code: &str) -> Vec<(String, usize, usize)> {
             continue;
         };
         let end = format!("{}}}", " ".repeat(indent));
-        let Some(length) = lines[at..].iter().position(|l| {
-            **l == end || (l.trim_end().ends_with(';') && l.len() - l.trim_start().len() == indent)
-        }) else {
+        let Some(length) = lines[at..]
+            .iter()
+            .position(|l| **l == end || (l.trim_end().ends_with(';') && l.len() - l.trim_start().len() == indent))
+        else {
             continue;
         };
         let head = lines[at..].join("\n");
@@ -370,11 +280,7 @@ fn function_name(line: &str) -> Option<String> {
         .trim_start_matches("const ")
         .trim_start_matches("async ")
         .trim_start_matches("unsafe ");
-    let name: String = words
-        .strip_prefix("fn ")?
-        .chars()
-        .take_while(|c| c.is_alphanumeric() || *c == '_')
-        .collect();
+    let name: String = words.strip_prefix("fn ")?.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
     Some(name)
 }
 
@@ -438,20 +344,14 @@ fn no_registry_is_named() {
     let mut found = Vec::new();
     files(
         &root(),
-        &[
-            ".rs", ".toml", ".sh", ".md", ".xml", ".json", ".yml", ".py", ".js", ".go", ".java",
-            "Makefile", "run",
-        ],
+        &[".rs", ".toml", ".sh", ".md", ".xml", ".json", ".yml", ".py", ".js", ".go", ".java", "Makefile", "run"],
         &mut found,
     );
     let mut findings = Vec::new();
     for path in found {
         let text = fs::read_to_string(&path).unwrap_or_default();
         for host in hosts.iter().filter(|h| text.contains(h.as_str())) {
-            findings.push(format!(
-                "{}: {host}",
-                path.strip_prefix(root()).unwrap().display()
-            ));
+            findings.push(format!("{}: {host}", path.strip_prefix(root()).unwrap().display()));
         }
     }
     settle("hosts", findings);
@@ -459,27 +359,16 @@ fn no_registry_is_named() {
 
 #[test]
 fn nothing_is_left_for_later() {
-    let words = [
-        ["TO", "DO"].concat(),
-        ["FIX", "ME"].concat(),
-        ["XX", "X:"].concat(),
-    ];
+    let words = [["TO", "DO"].concat(), ["FIX", "ME"].concat(), ["XX", "X:"].concat()];
     let mut findings = Vec::new();
     let mut per_file: BTreeMap<String, usize> = BTreeMap::new();
     for (name, text, _) in sources() {
-        let count = words
-            .iter()
-            .map(|w| text.matches(w.as_str()).count())
-            .sum::<usize>();
+        let count = words.iter().map(|w| text.matches(w.as_str()).count()).sum::<usize>();
         if count > 0 {
             per_file.insert(name, count);
         }
     }
-    findings.extend(
-        per_file
-            .into_iter()
-            .map(|(name, n)| format!("{name}: {n} notes for later")),
-    );
+    findings.extend(per_file.into_iter().map(|(name, n)| format!("{name}: {n} notes for later")));
     settle("later", findings);
 }
 
@@ -487,9 +376,6 @@ fn nothing_is_left_for_later() {
 fn the_counter_of_parameters_counts() {
     assert_eq!(parameters("fn a()"), 0);
     assert_eq!(parameters("fn a(&self)"), 0);
-    assert_eq!(
-        parameters("fn a(&mut self, b: Map<A, B>, c: impl Fn(A, B) -> C,\n)"),
-        2
-    );
+    assert_eq!(parameters("fn a(&mut self, b: Map<A, B>, c: impl Fn(A, B) -> C,\n)"), 2);
     assert_eq!(parameters("fn a(b: [u8; 4], c: (A, B))"), 2);
 }

@@ -13,13 +13,8 @@ const PARTITIONS: i32 = 50;
 const COMMITS: usize = 400_000;
 
 fn now() -> Now {
-    let ms = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis() as i64);
-    Now {
-        wall_ms: ms,
-        steady_ms: ms,
-    }
+    let ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+    Now { wall_ms: ms, steady_ms: ms }
 }
 
 fn commit(client: usize, offset: i64) -> Commit {
@@ -33,12 +28,7 @@ fn commit(client: usize, offset: i64) -> Commit {
         topics: vec![CommitTopic {
             name: "orders".to_owned(),
             id: TopicId([1; 16]),
-            partitions: vec![CommitPartition {
-                index: 0,
-                offset,
-                leader_epoch: 3,
-                metadata: String::new(),
-            }],
+            partitions: vec![CommitPartition { index: 0, offset, leader_epoch: 3, metadata: String::new() }],
         }],
     }
 }
@@ -70,28 +60,15 @@ async fn run(clients: usize) {
     }
     let took = began.elapsed();
     let rate = (each * clients) as f64 / took.as_secs_f64();
-    println!(
-        "{clients} clients: {rate:.0} commits/s, {:.2} us each",
-        1e6 / rate
-    );
+    println!("{clients} clients: {rate:.0} commits/s, {:.2} us each", 1e6 / rate);
 }
 
 fn main() {
-    let asked: Vec<usize> = std::env::args()
-        .filter_map(|arg| arg.parse().ok())
-        .collect();
-    let counts = if asked.is_empty() {
-        vec![1, 10, 100, 1_000]
-    } else {
-        asked
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
+    let asked: Vec<usize> = std::env::args().filter_map(|arg| arg.parse().ok()).collect();
+    let counts = if asked.is_empty() { vec![1, 10, 100, 1_000] } else { asked };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime {
-        Ok(runtime) => counts
-            .into_iter()
-            .for_each(|clients| runtime.block_on(run(clients))),
+        Ok(runtime) => counts.into_iter().for_each(|clients| runtime.block_on(run(clients))),
         Err(error) => eprintln!("{error}"),
     }
 }

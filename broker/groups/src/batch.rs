@@ -55,12 +55,7 @@ impl Default for BatchBuilder {
 
 impl BatchBuilder {
     pub fn new() -> BatchBuilder {
-        BatchBuilder {
-            buf: BytesMut::new(),
-            count: 0,
-            first_ms: 0,
-            max_ms: 0,
-        }
+        BatchBuilder { buf: BytesMut::new(), count: 0, first_ms: 0, max_ms: 0 }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -141,10 +136,7 @@ pub struct BatchRecord {
 
 /// Calls `each` for every record of the batches in `bytes`, and returns the offset that follows the last batch.
 /// Control batches are passed over.
-pub fn for_each_record(
-    mut bytes: Bytes,
-    mut each: impl FnMut(BatchRecord),
-) -> Result<Option<i64>, BatchError> {
+pub fn for_each_record(mut bytes: Bytes, mut each: impl FnMut(BatchRecord)) -> Result<Option<i64>, BatchError> {
     let mut next = None;
     while !bytes.is_empty() {
         if bytes.len() < HEADER_LEN {

@@ -26,11 +26,7 @@ pub struct Effects<W: Waiters> {
 
 impl<W: Waiters> Default for Effects<W> {
     fn default() -> Self {
-        Effects {
-            records: Records::default(),
-            joins: Vec::new(),
-            syncs: Vec::new(),
-        }
+        Effects { records: Records::default(), joins: Vec::new(), syncs: Vec::new() }
     }
 }
 
@@ -60,21 +56,13 @@ impl Records {
     }
 
     /// Adds a record; returns the length of its value.
-    pub fn put(
-        &mut self,
-        key: impl FnOnce(&mut Vec<u8>),
-        value: impl FnOnce(&mut Vec<u8>),
-    ) -> usize {
+    pub fn put(&mut self, key: impl FnOnce(&mut Vec<u8>), value: impl FnOnce(&mut Vec<u8>)) -> usize {
         let start = self.bytes.len();
         key(&mut self.bytes);
         let key_end = self.bytes.len();
         value(&mut self.bytes);
         let value_end = self.bytes.len();
-        self.spans.push(Span {
-            start,
-            key_end,
-            value_end: Some(value_end),
-        });
+        self.spans.push(Span { start, key_end, value_end: Some(value_end) });
         value_end - key_end
     }
 
@@ -82,11 +70,7 @@ impl Records {
     pub fn delete(&mut self, key: impl FnOnce(&mut Vec<u8>)) {
         let start = self.bytes.len();
         key(&mut self.bytes);
-        self.spans.push(Span {
-            start,
-            key_end: self.bytes.len(),
-            value_end: None,
-        });
+        self.spans.push(Span { start, key_end: self.bytes.len(), value_end: None });
     }
 
     /// Keys and values in order.

@@ -31,11 +31,7 @@ pub struct MemoryLog {
 
 impl Default for MemoryLog {
     fn default() -> Self {
-        MemoryLog {
-            partitions: Mutex::default(),
-            flowing: watch::Sender::new(true),
-            failure: Mutex::default(),
-        }
+        MemoryLog { partitions: Mutex::default(), flowing: watch::Sender::new(true), failure: Mutex::default() }
     }
 }
 
@@ -57,10 +53,7 @@ impl MemoryLog {
 
     /// Batches that a partition holds.
     pub fn batches(&self, partition: i32) -> usize {
-        self.partitions
-            .lock()
-            .get(&partition)
-            .map_or(0, |p| p.batches.len())
+        self.partitions.lock().get(&partition).map_or(0, |p| p.batches.len())
     }
 
     fn flowing(&self) -> BoxFuture<'static, ()> {
@@ -71,11 +64,7 @@ impl MemoryLog {
 }
 
 impl OffsetsLog for MemoryLog {
-    fn append(
-        &self,
-        partition: i32,
-        mut batch: BytesMut,
-    ) -> BoxFuture<'static, Result<i64, LogError>> {
+    fn append(&self, partition: i32, mut batch: BytesMut) -> BoxFuture<'static, Result<i64, LogError>> {
         let flowing = self.flowing();
         if let Some(error) = self.failure.lock().take() {
             return async move {
@@ -97,25 +86,12 @@ impl OffsetsLog for MemoryLog {
         .boxed()
     }
 
-    fn read(
-        &self,
-        partition: i32,
-        offset: i64,
-    ) -> BoxFuture<'static, Result<Vec<Bytes>, LogError>> {
+    fn read(&self, partition: i32, offset: i64) -> BoxFuture<'static, Result<Vec<Bytes>, LogError>> {
         let flowing = self.flowing();
         let partitions = self.partitions.lock();
         let batches = partitions.get(&partition).map_or(Vec::new(), |partition| {
-            let first = partition
-                .batches
-                .range(..=offset)
-                .next_back()
-                .map_or(offset, |(base, _)| *base);
-            partition
-                .batches
-                .range(first..)
-                .take(2)
-                .map(|(_, batch)| batch.clone())
-                .collect()
+            let first = partition.batches.range(..=offset).next_back().map_or(offset, |(base, _)| *base);
+            partition.batches.range(first..).take(2).map(|(_, batch)| batch.clone()).collect()
         });
         async move {
             flowing.await;
@@ -127,31 +103,15 @@ impl OffsetsLog for MemoryLog {
     fn bounds(&self, partition: i32) -> Result<Bounds, LogError> {
         let mut partitions = self.partitions.lock();
         let partition = partitions.entry(partition).or_default();
-        let bytes = partition
-            .batches
-            .values()
-            .map(|batch| batch.len() as u64)
-            .sum();
-        Ok(Bounds {
-            start_offset: partition.start,
-            end_offset: partition.end,
-            bytes,
-        })
+        let bytes = partition.batches.values().map(|batch| batch.len() as u64).sum();
+        Ok(Bounds { start_offset: partition.start, end_offset: partition.end, bytes })
     }
 
-    fn delete_before(
-        &self,
-        partition: i32,
-        offset: i64,
-    ) -> BoxFuture<'static, Result<(), LogError>> {
+    fn delete_before(&self, partition: i32, offset: i64) -> BoxFuture<'static, Result<(), LogError>> {
         let mut partitions = self.partitions.lock();
         let partition = partitions.entry(partition).or_default();
         partition.start = offset;
-        let first = partition
-            .batches
-            .range(..=offset)
-            .next_back()
-            .map_or(offset, |(base, _)| *base);
+        let first = partition.batches.range(..=offset).next_back().map_or(offset, |(base, _)| *base);
         partition.batches = partition.batches.split_off(&first);
         std::future::ready(Ok(())).boxed()
     }

@@ -13,18 +13,13 @@ pub trait OffsetsLog: Send + Sync + 'static {
 
     /// Whole batches from `offset` on, at least one if there is one below the end of the log. They may begin before
     /// `offset`.
-    fn read(&self, partition: i32, offset: i64)
-    -> BoxFuture<'static, Result<Vec<Bytes>, LogError>>;
+    fn read(&self, partition: i32, offset: i64) -> BoxFuture<'static, Result<Vec<Bytes>, LogError>>;
 
     /// Where the partition begins and ends, and how much it holds.
     fn bounds(&self, partition: i32) -> Result<Bounds, LogError>;
 
     /// Gives up what lies before `offset`.
-    fn delete_before(
-        &self,
-        partition: i32,
-        offset: i64,
-    ) -> BoxFuture<'static, Result<(), LogError>>;
+    fn delete_before(&self, partition: i32, offset: i64) -> BoxFuture<'static, Result<(), LogError>>;
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,9 +56,7 @@ impl LogError {
     pub fn answer(&self) -> ErrorCode {
         match self {
             LogError::NotLeader | LogError::Storage(_) => ErrorCode::NotCoordinator,
-            LogError::NotEnoughReplicas | LogError::Unknown(_) => {
-                ErrorCode::CoordinatorNotAvailable
-            }
+            LogError::NotEnoughReplicas | LogError::Unknown(_) => ErrorCode::CoordinatorNotAvailable,
             LogError::TooLarge => ErrorCode::UnknownServerError,
         }
     }

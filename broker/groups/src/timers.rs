@@ -40,10 +40,7 @@ pub struct Timers {
 impl Timers {
     pub fn set(&mut self, at_ms: i64, due: Due) -> TimerId {
         self.seq += 1;
-        let id = TimerId {
-            at_ms,
-            seq: self.seq,
-        };
+        let id = TimerId { at_ms, seq: self.seq };
         self.queue.insert(id, due);
         id
     }
@@ -59,10 +56,7 @@ impl Timers {
 
     /// Takes the earliest deadline that has passed.
     pub fn pop(&mut self, now_ms: i64) -> Option<(TimerId, Due)> {
-        let entry = self
-            .queue
-            .first_entry()
-            .filter(|entry| entry.key().at_ms <= now_ms)?;
+        let entry = self.queue.first_entry().filter(|entry| entry.key().at_ms <= now_ms)?;
         Some(entry.remove_entry())
     }
 }
@@ -96,13 +90,7 @@ impl Moving {
     }
 
     /// `id` came up: true if the deadline has really passed. If it has moved on, it is queued again.
-    pub fn came_up(
-        &mut self,
-        timers: &mut Timers,
-        id: TimerId,
-        now_ms: i64,
-        due: impl FnOnce() -> Due,
-    ) -> bool {
+    pub fn came_up(&mut self, timers: &mut Timers, id: TimerId, now_ms: i64, due: impl FnOnce() -> Due) -> bool {
         if self.queued != Some(id) {
             return false;
         }

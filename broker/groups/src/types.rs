@@ -91,12 +91,7 @@ pub struct SyncAnswer {
 
 impl SyncAnswer {
     pub fn error(error: ErrorCode) -> SyncAnswer {
-        SyncAnswer {
-            error,
-            protocol_type: None,
-            protocol: None,
-            assignment: Bytes::new(),
-        }
+        SyncAnswer { error, protocol_type: None, protocol: None, assignment: Bytes::new() }
     }
 }
 

@@ -9,14 +9,12 @@ use bytes::{Bytes, BytesMut};
 use millrace_log::batch::{BatchView, HeaderFields};
 use millrace_log::compress::compress;
 use millrace_log::record::{Record, put_record};
-use millrace_log::{
-    Compression, DirSetup, LeaderAppend, LogDerive, LogManager, Origin, PartitionLog,
-};
+use millrace_log::{Compression, DirSetup, LeaderAppend, LogDerive, LogManager, Origin, PartitionLog};
 use millrace_metadata::DirId;
 use millrace_metadata::config::TopicConfig;
 use millrace_store::{
-    Batch, BatchMeta, Bounds, Extent, MemoryStore, Plog, PlogId, ReadChunk, ReadSpec,
-    RetentionClass, StoreError, TailRead,
+    Batch, BatchMeta, Bounds, Extent, MemoryStore, Plog, PlogId, ReadChunk, ReadSpec, RetentionClass, StoreError,
+    TailRead,
 };
 
 /// Bytes that one figure is measured over.
@@ -33,10 +31,7 @@ impl Plog for Nowhere {
         1
     }
     fn bounds(&self) -> Bounds {
-        Bounds {
-            end: self.0.load(Ordering::Relaxed),
-            ..Bounds::default()
-        }
+        Bounds { end: self.0.load(Ordering::Relaxed), ..Bounds::default() }
     }
     fn append(&self, batch: Batch) -> Result<(), StoreError> {
         self.0.store(batch.last_offset + 1, Ordering::Relaxed);
@@ -72,10 +67,7 @@ impl Plog for Nowhere {
 /// Nanoseconds that this thread has had a CPU.
 fn cpu_ns() -> u64 {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    stat.split(' ')
-        .next()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(0)
+    stat.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0)
 }
 
 fn batch(bytes: usize, codec: Compression) -> BytesMut {
@@ -92,28 +84,17 @@ fn batch(bytes: usize, codec: Compression) -> BytesMut {
                 if i % 2 == 0 { noise as u8 } else { b'a' }
             })
             .collect();
-        let record = Record {
-            timestamp_delta: 0,
-            offset_delta,
-            key: None,
-            value: Some(&value),
-        };
+        let record = Record { timestamp_delta: 0, offset_delta, key: None, value: Some(&value) };
         put_record(&mut payload, record, &[]);
     }
     let payload = compress(codec, &payload).unwrap_or_default();
-    HeaderFields {
-        attributes: i16::from(codec.id()),
-        ..HeaderFields::plain(count, 1_000)
-    }
-    .batch(&payload)
+    HeaderFields { attributes: i16::from(codec.id()), ..HeaderFields::plain(count, 1_000) }.batch(&payload)
 }
 
 fn measure(total: usize, batch: &BytesMut, mut work: impl FnMut(BytesMut)) -> f64 {
     let (mut done, mut spent) = (0, 0);
     while done < total {
-        let copies: Vec<BytesMut> = (0..ROUND / batch.len())
-            .map(|_| BytesMut::from(&batch[..]))
-            .collect();
+        let copies: Vec<BytesMut> = (0..ROUND / batch.len()).map(|_| BytesMut::from(&batch[..])).collect();
         done += copies.len() * batch.len();
         let before = cpu_ns();
         copies.into_iter().for_each(&mut work);
@@ -124,28 +105,12 @@ fn measure(total: usize, batch: &BytesMut, mut work: impl FnMut(BytesMut)) -> f6
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let store = MemoryStore::new(Arc::new(LogDerive))?;
-    let dir = DirSetup {
-        path: "memory".into(),
-        id: DirId::ZERO,
-        store: Ok(Arc::new(store)),
-    };
+    let dir = DirSetup { path: "memory".into(), id: DirId::ZERO, store: Ok(Arc::new(store)) };
     let manager = LogManager::open(vec![dir]);
     let config = Arc::new(TopicConfig::default());
-    let log = PartitionLog::new(
-        manager.dirs()[0].clone(),
-        Arc::new(Nowhere(AtomicI64::new(0))),
-        config,
-    );
-    let cx = LeaderAppend {
-        origin: Origin::Client,
-        api_version: 9,
-        now_ms: 1_000,
-        leader_epoch: 0,
-    };
-    println!(
-        "{:<10}{:>12}{:>14}{:>14}",
-        "batch", "codec", "append s/GB", "of it CRC"
-    );
+    let log = PartitionLog::new(manager.dirs()[0].clone(), Arc::new(Nowhere(AtomicI64::new(0))), config);
+    let cx = LeaderAppend { origin: Origin::Client, api_version: 9, now_ms: 1_000, leader_epoch: 0 };
+    println!("{:<10}{:>12}{:>14}{:>14}", "batch", "codec", "append s/GB", "of it CRC");
     for (size, codec) in [
         (128 << 10, Compression::None),
         (16 << 10, Compression::None),
@@ -154,23 +119,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         (128 << 10, Compression::Zstd(3)),
         (128 << 10, Compression::Gzip(-1)),
     ] {
-        let total = if codec == Compression::None {
-            TOTAL
-        } else {
-            TOTAL / 8
-        };
+        let total = if codec == Compression::None { TOTAL } else { TOTAL / 8 };
         let batch = batch(size, codec);
-        let crc = measure(total, &batch, |b| {
-            assert!(BatchView::new(&b).is_some_and(|v| v.crc_matches()))
-        });
-        let append = measure(total, &batch, |b| {
-            assert!(log.append_as_leader(b, cx).is_ok())
-        });
+        let crc = measure(total, &batch, |b| assert!(BatchView::new(&b).is_some_and(|v| v.crc_matches())));
+        let append = measure(total, &batch, |b| assert!(log.append_as_leader(b, cx).is_ok()));
         let name = format!("{codec:?}");
-        println!(
-            "{:<10}{name:>12}{append:>14.3}{crc:>14.3}",
-            format!("{} KiB", size >> 10)
-        );
+        println!("{:<10}{name:>12}{append:>14.3}{crc:>14.3}", format!("{} KiB", size >> 10));
     }
     Ok(())
 }

@@ -124,8 +124,7 @@ impl<'a> BatchView<'a> {
         self.i32(AT_LAST_DELTA)
     }
     pub fn last_offset(&self) -> i64 {
-        self.base_offset()
-            .wrapping_add(i64::from(self.last_offset_delta()))
+        self.base_offset().wrapping_add(i64::from(self.last_offset_delta()))
     }
     pub fn base_timestamp(&self) -> i64 {
         self.i64(AT_BASE_TIMESTAMP)

@@ -76,25 +76,13 @@ struct Snappy<'a> {
 impl<'a> Snappy<'a> {
     fn new(payload: &'a [u8]) -> Snappy<'a> {
         let framed = payload.len() >= XERIAL_HEADER && payload.starts_with(&XERIAL_MAGIC);
-        let rest = if framed {
-            &payload[XERIAL_HEADER..]
-        } else {
-            payload
-        };
-        Snappy {
-            rest,
-            framed,
-            block: Vec::new(),
-            at: 0,
-        }
+        let rest = if framed { &payload[XERIAL_HEADER..] } else { payload };
+        Snappy { rest, framed, block: Vec::new(), at: 0 }
     }
 
     fn next_block(&mut self) -> io::Result<()> {
         let block = if self.framed {
-            let (len, rest) = self
-                .rest
-                .split_first_chunk::<4>()
-                .ok_or(io::ErrorKind::UnexpectedEof)?;
+            let (len, rest) = self.rest.split_first_chunk::<4>().ok_or(io::ErrorKind::UnexpectedEof)?;
             let len = u32::from_be_bytes(*len) as usize;
             if len > rest.len() {
                 return Err(io::ErrorKind::UnexpectedEof.into());
@@ -147,14 +135,7 @@ impl<'a> StreamSource<'a> {
     /// `codec` is 1–4.
     pub fn new(codec: u8, payload: &'a [u8], budget: u64) -> Result<StreamSource<'a>, Malformed> {
         let decoder = Decoder::new(codec, payload).map_err(|_| Malformed::Compression)?;
-        Ok(StreamSource {
-            decoder,
-            window: vec![0; WINDOW].into(),
-            at: 0,
-            end: 0,
-            passed: 0,
-            budget,
-        })
+        Ok(StreamSource { decoder, window: vec![0; WINDOW].into(), at: 0, end: 0, passed: 0, budget })
     }
 
     /// Gets more bytes; false at the end of the stream.
@@ -162,10 +143,7 @@ impl<'a> StreamSource<'a> {
         self.passed += self.end as u64;
         self.at = 0;
         self.end = 0;
-        let n = self
-            .decoder
-            .read(&mut self.window)
-            .map_err(|_| Malformed::Compression)?;
+        let n = self.decoder.read(&mut self.window).map_err(|_| Malformed::Compression)?;
         self.end = n;
         if self.passed + n as u64 > self.budget {
             return Err(Malformed::Budget);
@@ -221,10 +199,7 @@ pub fn decompress(codec: u8, payload: &[u8], budget: u64) -> Result<Vec<u8>, Mal
     }
     let decoder = Decoder::new(codec, payload).map_err(|_| Malformed::Compression)?;
     let mut out = Vec::new();
-    decoder
-        .take(budget.saturating_add(1))
-        .read_to_end(&mut out)
-        .map_err(|_| Malformed::Compression)?;
+    decoder.take(budget.saturating_add(1)).read_to_end(&mut out).map_err(|_| Malformed::Compression)?;
     if out.len() as u64 > budget {
         return Err(Malformed::Budget);
     }
@@ -236,8 +211,7 @@ pub fn compress(codec: Compression, payload: &[u8]) -> io::Result<Vec<u8>> {
     match codec {
         Compression::None => Ok(payload.to_vec()),
         Compression::Gzip(level) => {
-            let level = u32::try_from(level)
-                .map_or(flate2::Compression::default(), flate2::Compression::new);
+            let level = u32::try_from(level).map_or(flate2::Compression::default(), flate2::Compression::new);
             let mut encoder = flate2::write::GzEncoder::new(Vec::new(), level);
             encoder.write_all(payload)?;
             encoder.finish()
@@ -261,8 +235,7 @@ pub fn compress(codec: Compression, payload: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 fn xerial(payload: &[u8]) -> io::Result<Vec<u8>> {
-    let mut out =
-        Vec::with_capacity(XERIAL_HEADER + snap::raw::max_compress_len(payload.len()) / 2);
+    let mut out = Vec::with_capacity(XERIAL_HEADER + snap::raw::max_compress_len(payload.len()) / 2);
     out.extend_from_slice(&XERIAL_MAGIC);
     out.extend_from_slice(&1u32.to_be_bytes());
     out.extend_from_slice(&1u32.to_be_bytes());
@@ -282,12 +255,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn codecs() -> [Compression; 4] {
-        [
-            Compression::Gzip(-1),
-            Compression::Snappy,
-            Compression::Lz4(9),
-            Compression::Zstd(3),
-        ]
+        [Compression::Gzip(-1), Compression::Snappy, Compression::Lz4(9), Compression::Zstd(3)]
     }
 
     fn drain(source: &mut StreamSource<'_>) -> Result<Vec<u8>, Malformed> {
@@ -339,16 +307,8 @@ mod tests {
         for codec in codecs() {
             let packed = compress(codec, &zeros).unwrap();
             let mut source = StreamSource::new(codec.id(), &packed, 1 << 20).unwrap();
-            assert_eq!(
-                source.skip(zeros.len()),
-                Err(Malformed::Budget),
-                "{codec:?}"
-            );
-            assert_eq!(
-                decompress(codec.id(), &packed, 1 << 20),
-                Err(Malformed::Budget),
-                "{codec:?}"
-            );
+            assert_eq!(source.skip(zeros.len()), Err(Malformed::Budget), "{codec:?}");
+            assert_eq!(decompress(codec.id(), &packed, 1 << 20), Err(Malformed::Budget), "{codec:?}");
         }
     }
 

@@ -36,14 +36,7 @@ impl LogDir {
         };
         let rows = store.as_ref().map(|s| s.rows());
         let failure = Mutex::new(failure);
-        LogDir {
-            path: setup.path,
-            id: setup.id,
-            store,
-            rows,
-            failure,
-            partitions: AtomicUsize::new(0),
-        }
+        LogDir { path: setup.path, id: setup.id, store, rows, failure, partitions: AtomicUsize::new(0) }
     }
 
     pub fn path(&self) -> &PathBuf {
@@ -114,9 +107,6 @@ impl LogDir {
 
 impl std::fmt::Debug for LogDir {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LogDir")
-            .field("path", &self.path)
-            .field("id", &self.id)
-            .finish_non_exhaustive()
+        f.debug_struct("LogDir").field("path", &self.path).field("id", &self.id).finish_non_exhaustive()
     }
 }

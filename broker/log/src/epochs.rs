@@ -18,10 +18,7 @@ pub struct EpochEnd {
 }
 
 impl EpochEnd {
-    pub const UNKNOWN: EpochEnd = EpochEnd {
-        epoch: NO_EPOCH,
-        end: -1,
-    };
+    pub const UNKNOWN: EpochEnd = EpochEnd { epoch: NO_EPOCH, end: -1 };
 }
 
 /// Epochs with their first offsets, both strictly rising.
@@ -70,25 +67,16 @@ impl Epochs {
             return EpochEnd::UNKNOWN;
         };
         if epoch == last.epoch {
-            return EpochEnd {
-                epoch,
-                end: log_end,
-            };
+            return EpochEnd { epoch, end: log_end };
         }
         if epoch > last.epoch {
             return EpochEnd::UNKNOWN;
         }
         if epoch < first.epoch {
-            return EpochEnd {
-                epoch,
-                end: first.start,
-            };
+            return EpochEnd { epoch, end: first.start };
         }
         let after = self.entries.partition_point(|e| e.epoch <= epoch);
-        EpochEnd {
-            epoch: self.entries[after - 1].epoch,
-            end: self.entries[after].start,
-        }
+        EpochEnd { epoch: self.entries[after - 1].epoch, end: self.entries[after].start }
     }
 
     /// Drops entries that start at or after `end`; true if there were any.
@@ -125,10 +113,8 @@ impl Epochs {
         let mut epochs = Epochs::default();
         for chunk in chunks {
             let (epoch, start) = chunk.split_first_chunk()?;
-            let entry = EpochStart {
-                epoch: i32::from_be_bytes(*epoch),
-                start: i64::from_be_bytes(*start.first_chunk()?),
-            };
+            let entry =
+                EpochStart { epoch: i32::from_be_bytes(*epoch), start: i64::from_be_bytes(*start.first_chunk()?) };
             epochs.entries.push(entry);
         }
         Some(epochs)
@@ -180,10 +166,7 @@ mod tests {
         let mut e = epochs(&[(2, 10), (4, 20), (7, 30)]);
         assert!(e.truncate_start(25));
         assert_eq!(e, epochs(&[(4, 25), (7, 30)]));
-        assert_eq!(
-            (e.epoch_of(24), e.epoch_of(29), e.epoch_of(30)),
-            (None, Some(4), Some(7))
-        );
+        assert_eq!((e.epoch_of(24), e.epoch_of(29), e.epoch_of(30)), (None, Some(4), Some(7)));
         assert!(e.truncate_end(30));
         assert_eq!(e, epochs(&[(4, 25)]));
         assert!(!e.truncate_end(30));

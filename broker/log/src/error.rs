@@ -17,10 +17,7 @@ pub enum AppendError {
     Corrupt(&'static str),
     /// The batch contradicts itself or the rules (INVALID_RECORD), with the records at fault if they can be named.
     #[error("{message}")]
-    InvalidRecord {
-        message: &'static str,
-        records: Vec<RecordError>,
-    },
+    InvalidRecord { message: &'static str, records: Vec<RecordError> },
     /// Timestamps out of the topic's range, or LogAppendTime set by the client (INVALID_TIMESTAMP).
     #[error("One or more records have been rejected due to invalid timestamp")]
     InvalidTimestamp { records: Vec<RecordError> },
@@ -39,18 +36,10 @@ pub enum AppendError {
     UnsupportedCompression,
     /// OUT_OF_ORDER_SEQUENCE_NUMBER
     #[error("producer {producer_id}: sequence number {sequence} does not follow {last}")]
-    OutOfOrderSequence {
-        producer_id: i64,
-        sequence: i32,
-        last: i32,
-    },
+    OutOfOrderSequence { producer_id: i64, sequence: i32, last: i32 },
     /// INVALID_PRODUCER_EPOCH
     #[error("producer {producer_id}: epoch {epoch} is older than {current}")]
-    InvalidProducerEpoch {
-        producer_id: i64,
-        epoch: i16,
-        current: i16,
-    },
+    InvalidProducerEpoch { producer_id: i64, epoch: i16, current: i16 },
     /// INVALID_TXN_STATE
     #[error("producer {producer_id}: the record is not part of an ongoing transaction")]
     InvalidTxnState { producer_id: i64 },
@@ -64,10 +53,7 @@ pub enum AppendError {
 
 impl AppendError {
     pub(crate) fn invalid(message: &'static str) -> AppendError {
-        AppendError::InvalidRecord {
-            message,
-            records: Vec::new(),
-        }
+        AppendError::InvalidRecord { message, records: Vec::new() }
     }
 }
 
@@ -76,11 +62,7 @@ impl AppendError {
 pub enum LogError {
     /// The offset lies outside `[log start, end]` (OFFSET_OUT_OF_RANGE).
     #[error("offset {offset} is outside of [{log_start}, {end}]")]
-    OffsetOutOfRange {
-        offset: i64,
-        log_start: i64,
-        end: i64,
-    },
+    OffsetOutOfRange { offset: i64, log_start: i64, end: i64 },
     #[error(transparent)]
     Storage(#[from] StoreError),
 }

@@ -70,10 +70,7 @@ impl LogManager {
         for slot in slots.values() {
             slot.dir.count(1);
         }
-        let manager = LogManager {
-            dirs,
-            slots: Mutex::new(slots),
-        };
+        let manager = LogManager { dirs, slots: Mutex::new(slots) };
         for slot in stale {
             manager.discard(&slot);
         }
@@ -112,27 +109,16 @@ impl LogManager {
         }
         for (dir, places) in fresh {
             let dir = &self.dirs[dir];
-            match self.allocate(
-                dir,
-                places.iter().map(|at| wanted[*at].key),
-                Role::Current,
-                0,
-            ) {
+            match self.allocate(dir, places.iter().map(|at| wanted[*at].key), Role::Current, 0) {
                 Ok(ids) => {
                     dir.count(ids.len());
                     for (at, plog) in places.into_iter().zip(ids) {
-                        let slot = Slot {
-                            dir: dir.clone(),
-                            plog,
-                            generation: 0,
-                        };
+                        let slot = Slot { dir: dir.clone(), plog, generation: 0 };
                         slots.insert(wanted[at].key, slot.clone());
                         out[at] = Ok(slot);
                     }
                 }
-                Err(error) => places
-                    .into_iter()
-                    .for_each(|at| out[at] = Err(error.clone())),
+                Err(error) => places.into_iter().for_each(|at| out[at] = Err(error.clone())),
             }
         }
         out
@@ -140,11 +126,7 @@ impl LogManager {
 
     /// The directory for a new log: the one that the metadata names, else the online one with the fewest.
     fn choose(&self, want: &Wanted, planned: &[usize]) -> Result<usize, StoreError> {
-        if let Some(at) = self
-            .dirs
-            .iter()
-            .position(|d| !d.id().is_zero() && d.id() == want.dir)
-        {
+        if let Some(at) = self.dirs.iter().position(|d| !d.id().is_zero() && d.id() == want.dir) {
             self.dirs[at].store()?;
             return Ok(at);
         }
@@ -153,9 +135,7 @@ impl LogManager {
             return Err(error.clone());
         }
         let online = (0..self.dirs.len()).filter(|at| !self.dirs[*at].is_offline());
-        online
-            .min_by_key(|at| planned[*at])
-            .ok_or(offline.unwrap_or(StoreError::Closed))
+        online.min_by_key(|at| planned[*at]).ok_or(offline.unwrap_or(StoreError::Closed))
     }
 
     /// Gives each partition a new log id in `dir`, durably.
@@ -171,22 +151,12 @@ impl LogManager {
         let mut batch = KvBatch::default();
         let mut ids = Vec::new();
         for (topic, partition) in keys {
-            rows::put_assignment(
-                &mut batch,
-                next,
-                &Assignment {
-                    topic,
-                    partition,
-                    role,
-                    generation,
-                },
-            );
+            rows::put_assignment(&mut batch, next, &Assignment { topic, partition, role, generation });
             ids.push(next);
             next += 1;
         }
         rows::put_next_plog(&mut batch, next);
-        rows.write(batch, true)
-            .inspect_err(|error| note(dir, error))?;
+        rows.write(batch, true).inspect_err(|error| note(dir, error))?;
         Ok(ids)
     }
 
@@ -197,10 +167,7 @@ impl LogManager {
         config: Arc<TopicConfig>,
         observer: Arc<dyn Observer>,
     ) -> Result<PartitionLog, StoreError> {
-        let plog = slot
-            .dir
-            .store()?
-            .open(slot.plog, retention_class(&config), observer);
+        let plog = slot.dir.store()?.open(slot.plog, retention_class(&config), observer);
         let plog = plog.inspect_err(|error| note(&slot.dir, error))?;
         Ok(PartitionLog::new(slot.dir.clone(), plog, config))
     }
@@ -217,13 +184,7 @@ impl LogManager {
 
     /// Removes the logs of partitions that `keep` does not know any more; returns how many there were.
     pub fn remove_strays(&self, keep: &dyn Fn(PartitionKey) -> bool) -> usize {
-        let strays: Vec<PartitionKey> = self
-            .slots
-            .lock()
-            .keys()
-            .filter(|key| !keep(**key))
-            .copied()
-            .collect();
+        let strays: Vec<PartitionKey> = self.slots.lock().keys().filter(|key| !keep(**key)).copied().collect();
         for key in &strays {
             tracing::info!(topic = %key.0, partition = key.1, "deleting the log of a partition that no longer exists here");
             self.remove(*key);
@@ -238,10 +199,7 @@ impl LogManager {
             rows::delete_state(&mut batch, slot.plog);
             // Not synced: the log's own deletion is, and a row without a log is cleared at the next start.
             slot.dir.rows()?.write(batch, false)?;
-            slot.dir
-                .store()?
-                .open(slot.plog, RetentionClass::Forever, Arc::new(Nobody))?
-                .delete()
+            slot.dir.store()?.open(slot.plog, RetentionClass::Forever, Arc::new(Nobody))?.delete()
         };
         if let Err(error) = remove() {
             note(&slot.dir, &error);
@@ -292,11 +250,7 @@ impl LogManager {
 
 impl Slot {
     pub(crate) fn new(dir: Arc<LogDir>, plog: PlogId, generation: u64) -> Slot {
-        Slot {
-            dir,
-            plog,
-            generation,
-        }
+        Slot { dir, plog, generation }
     }
 
     pub(crate) fn generation(&self) -> u64 {
@@ -310,28 +264,18 @@ pub(crate) fn note(dir: &LogDir, error: &StoreError) {
         StoreError::Poisoned { .. } => {
             dir.fail(error);
         }
-        StoreError::Full { .. }
-        | StoreError::Corrupt { .. }
-        | StoreError::Refused { .. }
-        | StoreError::Closed => {}
+        StoreError::Full { .. } | StoreError::Corrupt { .. } | StoreError::Refused { .. } | StoreError::Closed => {}
     }
 }
 
 /// Adds the directory's logs to `slots`; returns those that belong to nobody.
-fn take_stock(
-    dir: &Arc<LogDir>,
-    slots: &mut BTreeMap<PartitionKey, Slot>,
-) -> Result<Vec<Slot>, StoreError> {
+fn take_stock(dir: &Arc<LogDir>, slots: &mut BTreeMap<PartitionKey, Slot>) -> Result<Vec<Slot>, StoreError> {
     let rows = dir.rows()?;
     let mut stale = Vec::new();
     let mut assigned = Vec::new();
     for (plog, assignment) in rows::scan_assignments(&*rows)? {
         assigned.push(plog);
-        let slot = Slot {
-            dir: dir.clone(),
-            plog,
-            generation: assignment.generation,
-        };
+        let slot = Slot { dir: dir.clone(), plog, generation: assignment.generation };
         let key = (assignment.topic, assignment.partition);
         match (assignment.role, slots.get(&key)) {
             (Role::Future, _) => stale.push(slot),
@@ -341,11 +285,7 @@ fn take_stock(
     }
     for plog in dir.store()?.plogs()? {
         if assigned.binary_search(&plog).is_err() {
-            stale.push(Slot {
-                dir: dir.clone(),
-                plog,
-                generation: 0,
-            });
+            stale.push(Slot { dir: dir.clone(), plog, generation: 0 });
         }
     }
     Ok(stale)

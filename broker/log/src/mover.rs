@@ -43,21 +43,9 @@ impl LogManager {
         let generation = from.generation() + 1;
         let ids = self.allocate(dir, std::iter::once(key), Role::Future, generation)?;
         let id = *ids.first().ok_or(StoreError::Closed)?;
-        let plog = dir.store()?.open(
-            id,
-            crate::config::retention_class(&source.config()),
-            observer,
-        )?;
+        let plog = dir.store()?.open(id, crate::config::retention_class(&source.config()), observer)?;
         dir.count(1);
-        Ok(LogCopy {
-            key,
-            source: source.clone(),
-            from,
-            dir: dir.clone(),
-            plog,
-            generation,
-            unsynced: 0,
-        })
+        Ok(LogCopy { key, source: source.clone(), from, dir: dir.clone(), plog, generation, unsynced: 0 })
     }
 }
 
@@ -84,12 +72,7 @@ impl LogCopy {
         let log_start = source.bounds().log_start;
         let mut at = self.plog.bounds().end;
         if at < end {
-            let spec = ReadSpec {
-                from: at.max(log_start),
-                until: end,
-                max_bytes: STEP,
-                at_least_one: true,
-            };
+            let spec = ReadSpec { from: at.max(log_start), until: end, max_bytes: STEP, at_least_one: true };
             for bytes in source.read(spec)?.batches {
                 let Some(view) = BatchView::new(&bytes) else {
                     continue;
@@ -115,20 +98,13 @@ impl LogCopy {
 
     /// Puts the copy in the place of the original, which is deleted. `activate` is called when writes to the copy may
     /// be acknowledged. Waits for the disk. On an error before the switch the original stays.
-    pub fn finish(
-        mut self,
-        manager: &LogManager,
-        activate: impl FnOnce(),
-    ) -> Result<(), StoreError> {
+    pub fn finish(mut self, manager: &LogManager, activate: impl FnOnce()) -> Result<(), StoreError> {
         let mut batch = KvBatch::default();
         let source = self.source.clone();
         let switched = source.relocate(|place, state, end| {
             while !self.copy_some(&*place.plog, end)? {}
             state.put(self.plog.id(), end, &mut batch);
-            Ok::<_, StoreError>(Place {
-                dir: self.dir.clone(),
-                plog: self.plog.clone(),
-            })
+            Ok::<_, StoreError>(Place { dir: self.dir.clone(), plog: self.plog.clone() })
         });
         if let Err(error) = switched {
             self.abandon(manager);
@@ -136,17 +112,10 @@ impl LogCopy {
         }
         self.dir.store()?.sync()?;
         let (topic, partition) = self.key;
-        let current = Assignment {
-            topic,
-            partition,
-            role: Role::Current,
-            generation: self.generation,
-        };
+        let current = Assignment { topic, partition, role: Role::Current, generation: self.generation };
         rows::put_assignment(&mut batch, self.plog.id(), &current);
         let to = self.slot();
-        if !manager.replace_slot(self.key, &self.from, to, || {
-            self.dir.rows()?.write(batch, true)
-        })? {
+        if !manager.replace_slot(self.key, &self.from, to, || self.dir.rows()?.write(batch, true))? {
             // The partition was removed meanwhile.
             self.abandon(manager);
             return Err(StoreError::Closed);

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 use millrace_metadata::config::TopicConfig;
-use millrace_store::{
-    Batch, BatchMeta, Bounds, Extent, KvBatch, Plog, ReadChunk, ReadSpec, StoreError, TailRead,
-};
+use millrace_store::{Batch, BatchMeta, Bounds, Extent, KvBatch, Plog, ReadChunk, ReadSpec, StoreError, TailRead};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::batch::{self, BatchView, NO_TIMESTAMP};
@@ -104,10 +102,7 @@ impl PartitionLog {
     }
 
     /// The state, loaded if it is not there yet; loading may wait for the disk.
-    fn state<'a>(
-        &self,
-        inner: &'a mut MutexGuard<'_, Inner>,
-    ) -> Result<&'a mut LogState, StoreError> {
+    fn state<'a>(&self, inner: &'a mut MutexGuard<'_, Inner>) -> Result<&'a mut LogState, StoreError> {
         if inner.state.is_none() {
             let place = self.place.load();
             inner.state = Some(Box::new(LogState::load(&*place.plog, &*place.dir.rows()?)?));
@@ -116,26 +111,16 @@ impl PartitionLog {
     }
 
     /// Validates one batch, gives it the next offsets and queues it. Returns before it is durable.
-    pub fn append_as_leader(
-        &self,
-        mut records: BytesMut,
-        cx: LeaderAppend,
-    ) -> Result<Appended, AppendError> {
+    pub fn append_as_leader(&self, mut records: BytesMut, cx: LeaderAppend) -> Result<Appended, AppendError> {
         let config = self.config.load();
-        let spec = ValidateSpec {
-            config: &config,
-            origin: cx.origin,
-            api_version: cx.api_version,
-            now_ms: cx.now_ms,
-        };
+        let spec = ValidateSpec { config: &config, origin: cx.origin, api_version: cx.api_version, now_ms: cx.now_ms };
         let validated = validate(&mut records, spec)?;
         let mut inner = self.inner.lock();
         let base_offset = inner.end;
         let place = self.place.load();
         let state = self.state(&mut inner)?;
         let log_start_offset = place.plog.bounds().log_start;
-        let view = BatchView::new(&records)
-            .ok_or(AppendError::Corrupt("the batch is smaller than its header"))?;
+        let view = BatchView::new(&records).ok_or(AppendError::Corrupt("the batch is smaller than its header"))?;
         match state.producers.check(view, cx.origin)? {
             Verdict::Append => {}
             Verdict::Duplicate(mark) => {
@@ -153,13 +138,7 @@ impl PartitionLog {
         let last_offset = append(&*place.plog, state, records.freeze())?;
         inner.end = last_offset + 1;
         let log_append_time = validated.log_append_time;
-        Ok(Appended {
-            base_offset,
-            last_offset,
-            log_append_time,
-            log_start_offset,
-            bytes,
-        })
+        Ok(Appended { base_offset, last_offset, log_append_time, log_start_offset, bytes })
     }
 
     /// Appends whole batches as another replica numbered them. Checks shape, checksums and order, nothing else.
@@ -168,27 +147,18 @@ impl PartitionLog {
         let mut inner = self.inner.lock();
         let place = self.place.load();
         while !records.is_empty() {
-            let view = BatchView::new(&records)
-                .ok_or(AppendError::Corrupt("a batch is smaller than its header"))?;
+            let view = BatchView::new(&records).ok_or(AppendError::Corrupt("a batch is smaller than its header"))?;
             let size = usize::try_from(view.length_field()).map_or(0, |n| n + batch::LENGTH_PREFIX);
             if size < batch::HEADER || size > records.len() {
-                return Err(AppendError::Corrupt(
-                    "a batch's length does not fit what was received",
-                ));
+                return Err(AppendError::Corrupt("a batch's length does not fit what was received"));
             }
             let bytes = records.split_to(size);
-            let view = BatchView::new(&bytes)
-                .ok_or(AppendError::Corrupt("a batch is smaller than its header"))?;
+            let view = BatchView::new(&bytes).ok_or(AppendError::Corrupt("a batch is smaller than its header"))?;
             if !view.crc_matches() {
-                return Err(AppendError::Corrupt(
-                    "the batch's checksum does not match its content",
-                ));
+                return Err(AppendError::Corrupt("the batch's checksum does not match its content"));
             }
             if view.base_offset() < inner.end || view.last_offset() < view.base_offset() {
-                return Err(AppendError::UnexpectedOffset {
-                    base_offset: view.base_offset(),
-                    end: inner.end,
-                });
+                return Err(AppendError::UnexpectedOffset { base_offset: view.base_offset(), end: inner.end });
             }
             let state = self.state(&mut inner)?;
             inner.end = append(&*place.plog, state, bytes)? + 1;
@@ -200,11 +170,7 @@ impl PartitionLog {
     fn check_range(bounds: Bounds, offset: i64) -> Result<(), LogError> {
         if offset < bounds.log_start || offset > bounds.end {
             let Bounds { log_start, end, .. } = bounds;
-            return Err(LogError::OffsetOutOfRange {
-                offset,
-                log_start,
-                end,
-            });
+            return Err(LogError::OffsetOutOfRange { offset, log_start, end });
         }
         Ok(())
     }
@@ -222,8 +188,7 @@ impl PartitionLog {
         let read = Self::read_at(&place, spec);
         // The log may have moved to another directory meanwhile.
         let now = self.place.load_full();
-        if matches!(read, Err(LogError::Storage(StoreError::Closed))) && !Arc::ptr_eq(&place, &now)
-        {
+        if matches!(read, Err(LogError::Storage(StoreError::Closed))) && !Arc::ptr_eq(&place, &now) {
             return Self::read_at(&now, spec);
         }
         read
@@ -252,11 +217,7 @@ impl PartitionLog {
     /// The epoch that wrote `offset`; −1 if unknown.
     pub fn epoch_of(&self, offset: i64) -> Result<i32, StoreError> {
         let mut inner = self.inner.lock();
-        Ok(self
-            .state(&mut inner)?
-            .epochs
-            .epoch_of(offset)
-            .unwrap_or(batch::NO_EPOCH))
+        Ok(self.state(&mut inner)?.epochs.epoch_of(offset).unwrap_or(batch::NO_EPOCH))
     }
 
     /// Epoch of the newest batch, `None` in a log that never had one.
@@ -276,22 +237,13 @@ impl PartitionLog {
 
     /// First offset of the earliest open transaction that is known; does not load anything.
     pub fn first_open_txn(&self) -> Option<i64> {
-        self.inner
-            .lock()
-            .state
-            .as_ref()
-            .and_then(|s| s.producers.first_open_txn())
+        self.inner.lock().state.as_ref().and_then(|s| s.producers.first_open_txn())
     }
 
     /// All producers, sorted by id; may wait for the disk once.
     pub fn producers(&self) -> Result<Vec<(i64, Producer)>, StoreError> {
         let mut inner = self.inner.lock();
-        Ok(self
-            .state(&mut inner)?
-            .producers
-            .iter()
-            .map(|(id, p)| (id, *p))
-            .collect())
+        Ok(self.state(&mut inner)?.producers.iter().map(|(id, p)| (id, *p)).collect())
     }
 
     /// Forgets the producers that have been silent for `expiration_ms`, if they are loaded.
@@ -304,9 +256,7 @@ impl PartitionLog {
         if !expired.is_empty() {
             let place = self.place.load();
             let mut out = KvBatch::default();
-            expired
-                .iter()
-                .for_each(|id| rows::delete_producer(&mut out, place.plog.id(), *id));
+            expired.iter().for_each(|id| rows::delete_producer(&mut out, place.plog.id(), *id));
             place.dir.rows()?.write(out, false)?;
         }
         Ok(expired.len())
@@ -365,8 +315,7 @@ impl PartitionLog {
 
 /// Queues a batch that carries its offsets, and takes it into the state. Returns its last offset.
 fn append(plog: &dyn Plog, state: &mut LogState, bytes: Bytes) -> Result<i64, AppendError> {
-    let view = BatchView::new(&bytes)
-        .ok_or(AppendError::Corrupt("the batch is smaller than its header"))?;
+    let view = BatchView::new(&bytes).ok_or(AppendError::Corrupt("the batch is smaller than its header"))?;
     let last_offset = view.last_offset();
     plog.append(Batch {
         base_offset: view.base_offset(),

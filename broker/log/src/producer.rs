@@ -46,14 +46,7 @@ pub struct Producer {
 
 impl PartialEq for Producer {
     fn eq(&self, other: &Producer) -> bool {
-        let facts = |p: &Producer| {
-            (
-                p.epoch,
-                p.coordinator_epoch,
-                p.last_timestamp,
-                p.txn_first_offset,
-            )
-        };
+        let facts = |p: &Producer| (p.epoch, p.coordinator_epoch, p.last_timestamp, p.txn_first_offset);
         facts(self) == facts(other) && self.marks() == other.marks()
     }
 }
@@ -93,40 +86,21 @@ impl Producer {
             return None;
         }
         let (first, last) = (batch.base_sequence(), batch.last_sequence());
-        self.marks()
-            .iter()
-            .find(|m| m.last_sequence == last && m.first_sequence() == first)
-            .copied()
+        self.marks().iter().find(|m| m.last_sequence == last && m.first_sequence() == first).copied()
     }
 
     /// Whether `batch` may follow what is known. Duplicates are looked for before.
     fn check(&self, batch: BatchView<'_>, origin: Origin) -> Result<(), AppendError> {
         let (producer_id, epoch) = (batch.producer_id(), batch.producer_epoch());
         if epoch < self.epoch {
-            return Err(AppendError::InvalidProducerEpoch {
-                producer_id,
-                epoch,
-                current: self.epoch,
-            });
+            return Err(AppendError::InvalidProducerEpoch { producer_id, epoch, current: self.epoch });
         }
         if origin == Origin::Client && self.epoch != NO_PRODUCER_EPOCH {
             let sequence = batch.base_sequence();
-            let last = if epoch == self.epoch {
-                self.last_sequence()
-            } else {
-                NO_SEQUENCE
-            };
-            let expected = if last == NO_SEQUENCE {
-                0
-            } else {
-                add_sequence(last, 1)
-            };
+            let last = if epoch == self.epoch { self.last_sequence() } else { NO_SEQUENCE };
+            let expected = if last == NO_SEQUENCE { 0 } else { add_sequence(last, 1) };
             if sequence != expected {
-                return Err(AppendError::OutOfOrderSequence {
-                    producer_id,
-                    sequence,
-                    last,
-                });
+                return Err(AppendError::OutOfOrderSequence { producer_id, sequence, last });
             }
         }
         if self.txn_first_offset >= 0 && !batch.is_transactional() && !batch.is_control() {
@@ -291,11 +265,7 @@ impl Producers {
         if batch.is_control() {
             if let Some(marker) = EndTxnMarker::read(batch) {
                 let producer = self.map.entry(batch.producer_id()).or_default();
-                producer.end_txn(
-                    batch.producer_epoch(),
-                    marker.coordinator_epoch,
-                    batch.max_timestamp(),
-                );
+                producer.end_txn(batch.producer_epoch(), marker.coordinator_epoch, batch.max_timestamp());
             }
             return;
         }
@@ -325,21 +295,13 @@ impl Producers {
 
     /// First offset of the earliest open transaction.
     pub fn first_open_txn(&self) -> Option<i64> {
-        self.map
-            .values()
-            .map(|p| p.txn_first_offset)
-            .filter(|o| *o >= 0)
-            .min()
+        self.map.values().map(|p| p.txn_first_offset).filter(|o| *o >= 0).min()
     }
 
     /// Forgets the producers that have been silent for `expiration_ms`; returns their ids.
     pub fn expire(&mut self, now_ms: i64, expiration_ms: i64) -> Vec<i64> {
-        let expired: Vec<i64> = self
-            .map
-            .iter()
-            .filter(|(_, p)| p.is_expired(now_ms, expiration_ms))
-            .map(|(id, _)| *id)
-            .collect();
+        let expired: Vec<i64> =
+            self.map.iter().filter(|(_, p)| p.is_expired(now_ms, expiration_ms)).map(|(id, _)| *id).collect();
         for id in &expired {
             self.map.remove(id);
         }
@@ -357,8 +319,7 @@ impl Producers {
 
     /// Removes the producers of whom no batch and no transaction is known any more.
     pub(crate) fn drop_unknown(&mut self) {
-        self.map
-            .retain(|_, p| p.len > 0 || p.coordinator_epoch != NO_COORDINATOR_EPOCH);
+        self.map.retain(|_, p| p.len > 0 || p.coordinator_epoch != NO_COORDINATOR_EPOCH);
     }
 }
 
@@ -372,18 +333,14 @@ impl EndTxnMarker {
     const COMMIT: i16 = 1;
 
     fn read(batch: BatchView<'_>) -> Option<EndTxnMarker> {
-        let record = crate::record::Records::new(batch.payload(), batch.count().min(1))
-            .next()?
-            .ok()?;
+        let record = crate::record::Records::new(batch.payload(), batch.count().min(1)).next()?.ok()?;
         let (_, kind) = record.key?.split_first_chunk::<2>()?;
         let kind = i16::from_be_bytes(*kind.first_chunk()?);
         if kind != Self::ABORT && kind != Self::COMMIT {
             return None;
         }
         let (_, epoch) = record.value?.split_first_chunk::<2>()?;
-        Some(EndTxnMarker {
-            coordinator_epoch: i32::from_be_bytes(*epoch.first_chunk()?),
-        })
+        Some(EndTxnMarker { coordinator_epoch: i32::from_be_bytes(*epoch.first_chunk()?) })
     }
 }
 
@@ -424,29 +381,17 @@ mod tests {
     fn five_batches_are_recognised_and_a_sixth_is_not() {
         let mut p = Producers::default();
         for i in 0..6 {
-            assert_eq!(
-                append(&mut p, 0, i * 10, 10, i64::from(i) * 10).unwrap(),
-                Verdict::Append
-            );
+            assert_eq!(append(&mut p, 0, i * 10, 10, i64::from(i) * 10).unwrap(), Verdict::Append);
         }
         for i in 1..6 {
             let Verdict::Duplicate(mark) = append(&mut p, 0, i * 10, 10, 900).unwrap() else {
                 panic!("not recognised")
             };
-            assert_eq!(
-                (mark.first_offset(), mark.last_offset),
-                (i64::from(i) * 10, i64::from(i) * 10 + 9)
-            );
+            assert_eq!((mark.first_offset(), mark.last_offset), (i64::from(i) * 10, i64::from(i) * 10 + 9));
         }
-        assert!(matches!(
-            append(&mut p, 0, 0, 10, 900),
-            Err(AppendError::OutOfOrderSequence { last: 59, .. })
-        ));
+        assert!(matches!(append(&mut p, 0, 0, 10, 900), Err(AppendError::OutOfOrderSequence { last: 59, .. })));
         // The same first sequence with another length is no resend.
-        assert!(matches!(
-            append(&mut p, 0, 50, 5, 900),
-            Err(AppendError::OutOfOrderSequence { .. })
-        ));
+        assert!(matches!(append(&mut p, 0, 50, 5, 900), Err(AppendError::OutOfOrderSequence { .. })));
     }
 
     #[test]
@@ -458,10 +403,7 @@ mod tests {
         let mut p = Producers::default();
         append(&mut p, 0, i32::MAX - 1, 5, 0).unwrap();
         assert_eq!(p.get(7).unwrap().last_sequence(), 2);
-        assert!(matches!(
-            append(&mut p, 0, i32::MAX - 1, 5, 9).unwrap(),
-            Verdict::Duplicate(_)
-        ));
+        assert!(matches!(append(&mut p, 0, i32::MAX - 1, 5, 9).unwrap(), Verdict::Duplicate(_)));
         append(&mut p, 0, 3, 1, 5).unwrap();
     }
 
@@ -469,20 +411,11 @@ mod tests {
     fn epochs_rise_only_and_restart_at_zero() {
         let mut p = Producers::default();
         append(&mut p, 3, 40, 1, 0).unwrap();
-        assert!(matches!(
-            append(&mut p, 2, 41, 1, 1),
-            Err(AppendError::InvalidProducerEpoch { current: 3, .. })
-        ));
-        assert!(matches!(
-            append(&mut p, 4, 41, 1, 1),
-            Err(AppendError::OutOfOrderSequence { .. })
-        ));
+        assert!(matches!(append(&mut p, 2, 41, 1, 1), Err(AppendError::InvalidProducerEpoch { current: 3, .. })));
+        assert!(matches!(append(&mut p, 4, 41, 1, 1), Err(AppendError::OutOfOrderSequence { .. })));
         append(&mut p, 4, 0, 1, 1).unwrap();
         // The old epoch's batch is no duplicate any more.
-        assert!(matches!(
-            append(&mut p, 3, 40, 1, 2),
-            Err(AppendError::InvalidProducerEpoch { .. })
-        ));
+        assert!(matches!(append(&mut p, 3, 40, 1, 2), Err(AppendError::InvalidProducerEpoch { .. })));
     }
 
     #[test]
@@ -506,10 +439,7 @@ mod tests {
         let bytes = fields.batch(&[]);
         let view = BatchView::new(&bytes).unwrap();
         let mut p = Producers::default();
-        assert!(matches!(
-            p.check(view, Origin::Client),
-            Err(AppendError::InvalidTxnState { .. })
-        ));
+        assert!(matches!(p.check(view, Origin::Client), Err(AppendError::InvalidTxnState { .. })));
         p.take(view);
         assert_eq!(p.first_open_txn(), Some(0));
         assert!(p.expire(i64::MAX, 0).is_empty());
@@ -523,13 +453,7 @@ mod tests {
     }
 
     impl Model {
-        fn append(
-            &mut self,
-            epoch: i16,
-            first: i32,
-            count: i32,
-            at: i64,
-        ) -> Result<Option<i64>, ()> {
+        fn append(&mut self, epoch: i16, first: i32, count: i32, at: i64) -> Result<Option<i64>, ()> {
             let last = ((i64::from(first) + i64::from(count) - 1) % (1 << 31)) as i32;
             let Some(current) = self.epoch else {
                 self.epoch = Some(epoch);
@@ -537,24 +461,13 @@ mod tests {
                 return Ok(None);
             };
             if epoch == current {
-                let recent = self
-                    .batches
-                    .iter()
-                    .rev()
-                    .take(WINDOW)
-                    .find(|b| (b.0, b.1) == (first, last));
+                let recent = self.batches.iter().rev().take(WINDOW).find(|b| (b.0, b.1) == (first, last));
                 if let Some(duplicate) = recent {
                     return Ok(Some(duplicate.2));
                 }
             }
-            let next = self
-                .batches
-                .last()
-                .map_or(0, |b| ((i64::from(b.1) + 1) % (1 << 31)) as i32);
-            if epoch < current
-                || (epoch == current && first != next)
-                || (epoch > current && first != 0)
-            {
+            let next = self.batches.last().map_or(0, |b| ((i64::from(b.1) + 1) % (1 << 31)) as i32);
+            if epoch < current || (epoch == current && first != next) || (epoch > current && first != 0) {
                 return Err(());
             }
             if epoch > current {

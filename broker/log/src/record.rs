@@ -160,13 +160,7 @@ pub fn next_record<S: Source>(source: &mut S) -> Result<RecordFacts, Malformed> 
     if source.position() != end {
         return Err(Malformed::Size);
     }
-    Ok(RecordFacts {
-        attributes,
-        timestamp_delta,
-        offset_delta,
-        key_len,
-        value_len,
-    })
+    Ok(RecordFacts { attributes, timestamp_delta, offset_delta, key_len, value_len })
 }
 
 /// One record with its content, borrowed from an uncompressed payload.
@@ -187,11 +181,7 @@ pub struct Records<'a> {
 
 impl<'a> Records<'a> {
     pub fn new(payload: &'a [u8], count: i32) -> Records<'a> {
-        Records {
-            bytes: payload,
-            at: 0,
-            left: count,
-        }
+        Records { bytes: payload, at: 0, left: count }
     }
 
     fn nullable(&self, source: &mut SliceSource<'a>) -> Result<Option<&'a [u8]>, Malformed> {
@@ -201,10 +191,7 @@ impl<'a> Records<'a> {
     }
 
     fn read(&mut self) -> Result<Record<'a>, Malformed> {
-        let mut source = SliceSource {
-            bytes: self.bytes,
-            at: self.at,
-        };
+        let mut source = SliceSource { bytes: self.bytes, at: self.at };
         next_record(&mut source)?;
         let end = source.at;
         // The record was checked above; this second pass finds where key and value lie.
@@ -216,12 +203,7 @@ impl<'a> Records<'a> {
         let key = self.nullable(&mut source)?;
         let value = self.nullable(&mut source)?;
         self.at = end;
-        Ok(Record {
-            timestamp_delta,
-            offset_delta,
-            key,
-            value,
-        })
+        Ok(Record { timestamp_delta, offset_delta, key, value })
     }
 }
 
@@ -252,9 +234,7 @@ pub fn put_varlong(out: &mut impl BufMut, value: i64) {
 
 /// Appends one encoded record.
 pub fn put_record(out: &mut Vec<u8>, record: Record<'_>, headers: &[(&str, Option<&[u8]>)]) {
-    let mut body = Vec::with_capacity(
-        32 + record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len),
-    );
+    let mut body = Vec::with_capacity(32 + record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len));
     body.put_u8(0);
     put_varlong(&mut body, record.timestamp_delta);
     put_varint(&mut body, record.offset_delta);

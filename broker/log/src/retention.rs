@@ -21,16 +21,8 @@ impl PartitionLog {
         }
         let mut due = Due {
             high_watermark,
-            surplus: if by_size {
-                (bounds.bytes - config.retention_bytes as u64) as i64
-            } else {
-                0
-            },
-            expired_before: if by_time {
-                now_ms.saturating_sub(config.retention_ms)
-            } else {
-                i64::MIN
-            },
+            surplus: if by_size { (bounds.bytes - config.retention_bytes as u64) as i64 } else { 0 },
+            expired_before: if by_time { now_ms.saturating_sub(config.retention_ms) } else { i64::MIN },
             by_time: true,
             new_start: bounds.log_start,
         };

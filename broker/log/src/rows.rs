@@ -36,10 +36,7 @@ fn producer_key(plog: PlogId, producer: i64) -> Vec<u8> {
 }
 
 fn corrupt(what: &str) -> StoreError {
-    StoreError::Corrupt {
-        path: String::from("rows"),
-        what: what.to_owned(),
-    }
+    StoreError::Corrupt { path: String::from("rows"), what: what.to_owned() }
 }
 
 /// What is known of a log below `end`, besides its producers.
@@ -53,9 +50,7 @@ pub fn get_state(rows: &dyn Kv, plog: PlogId) -> Result<Option<StateRow>, StoreE
     let Some(bytes) = rows.get(&key(STATE, plog))? else {
         return Ok(None);
     };
-    decode_state(&bytes)
-        .map(Some)
-        .ok_or_else(|| corrupt("the state of a partition log has an unknown format"))
+    decode_state(&bytes).map(Some).ok_or_else(|| corrupt("the state of a partition log has an unknown format"))
 }
 
 fn decode_state(bytes: &[u8]) -> Option<StateRow> {
@@ -63,10 +58,7 @@ fn decode_state(bytes: &[u8]) -> Option<StateRow> {
         return None;
     };
     let (end, epochs) = rest.split_first_chunk()?;
-    Some(StateRow {
-        end: i64::from_be_bytes(*end),
-        epochs: Epochs::decode(epochs)?,
-    })
+    Some(StateRow { end: i64::from_be_bytes(*end), epochs: Epochs::decode(epochs)? })
 }
 
 pub fn put_state(out: &mut KvBatch, plog: PlogId, state: &StateRow) {
@@ -76,17 +68,11 @@ pub fn put_state(out: &mut KvBatch, plog: PlogId, state: &StateRow) {
     out.put(key(STATE, plog), bytes);
 }
 
-pub fn get_producer(
-    rows: &dyn Kv,
-    plog: PlogId,
-    producer: i64,
-) -> Result<Option<Producer>, StoreError> {
+pub fn get_producer(rows: &dyn Kv, plog: PlogId, producer: i64) -> Result<Option<Producer>, StoreError> {
     let Some(bytes) = rows.get(&producer_key(plog, producer))? else {
         return Ok(None);
     };
-    Producer::decode(&bytes)
-        .map(Some)
-        .ok_or_else(|| corrupt("a producer's state has an unknown format"))
+    Producer::decode(&bytes).map(Some).ok_or_else(|| corrupt("a producer's state has an unknown format"))
 }
 
 pub fn put_producer(out: &mut KvBatch, plog: PlogId, id: i64, producer: &Producer) {
@@ -103,30 +89,19 @@ pub fn delete_producer(out: &mut KvBatch, plog: PlogId, producer: i64) {
 pub fn scan_producers(rows: &dyn Kv, plog: PlogId) -> Result<Producers, StoreError> {
     let mut producers = Producers::default();
     let mut damaged = false;
-    rows.scan(
-        &key(PRODUCER, plog),
-        &key(PRODUCER, plog + 1),
-        &mut |key, value| {
-            match (key_producer(key), Producer::decode(value)) {
-                (Some((_, id)), Some(producer)) => producers.insert(id, producer),
-                _ => damaged = true,
-            }
-            !damaged
-        },
-    )?;
-    if damaged {
-        Err(corrupt("a producer's state has an unknown format"))
-    } else {
-        Ok(producers)
-    }
+    rows.scan(&key(PRODUCER, plog), &key(PRODUCER, plog + 1), &mut |key, value| {
+        match (key_producer(key), Producer::decode(value)) {
+            (Some((_, id)), Some(producer)) => producers.insert(id, producer),
+            _ => damaged = true,
+        }
+        !damaged
+    })?;
+    if damaged { Err(corrupt("a producer's state has an unknown format")) } else { Ok(producers) }
 }
 
 fn key_producer(key: &[u8]) -> Option<(PlogId, i64)> {
     let (plog, rest) = key.get(1..)?.split_first_chunk()?;
-    Some((
-        u64::from_be_bytes(*plog),
-        u64::from_be_bytes(*rest.first_chunk()?) as i64,
-    ))
+    Some((u64::from_be_bytes(*plog), u64::from_be_bytes(*rest.first_chunk()?) as i64))
 }
 
 /// Visits up to `limit` producers of all logs from `from` on; returns where to go on, `None` at the end.
@@ -138,24 +113,20 @@ pub fn sweep_producers(
 ) -> Result<Option<(PlogId, i64)>, StoreError> {
     let mut left = limit;
     let mut next = None;
-    rows.scan(
-        &producer_key(from.0, from.1),
-        &[PRODUCER + 1],
-        &mut |key, value| {
-            let Some(at) = key_producer(key) else {
-                return true;
-            };
-            if left == 0 {
-                next = Some(at);
-                return false;
-            }
-            left -= 1;
-            if let Some(producer) = Producer::decode(value) {
-                visit(at.0, at.1, &producer);
-            }
-            true
-        },
-    )?;
+    rows.scan(&producer_key(from.0, from.1), &[PRODUCER + 1], &mut |key, value| {
+        let Some(at) = key_producer(key) else {
+            return true;
+        };
+        if left == 0 {
+            next = Some(at);
+            return false;
+        }
+        left -= 1;
+        if let Some(producer) = Producer::decode(value) {
+            visit(at.0, at.1, &producer);
+        }
+        true
+    })?;
     Ok(next)
 }
 
@@ -214,12 +185,7 @@ fn decode_assignment(bytes: &[u8]) -> Option<Assignment> {
         _ => return None,
     };
     let generation = u64::from_be_bytes(*rest.first_chunk()?);
-    Some(Assignment {
-        topic: TopicId(*topic),
-        partition: i32::from_be_bytes(*partition),
-        role,
-        generation,
-    })
+    Some(Assignment { topic: TopicId(*topic), partition: i32::from_be_bytes(*partition), role, generation })
 }
 
 /// All logs that belong to a partition, by log id.
@@ -227,31 +193,22 @@ pub fn scan_assignments(rows: &dyn Kv) -> Result<Vec<(PlogId, Assignment)>, Stor
     let mut out = Vec::new();
     let mut damaged = false;
     rows.scan(&[ASSIGNMENT], &[ASSIGNMENT + 1], &mut |key, value| {
-        let plog = key
-            .get(1..)
-            .and_then(|k| k.first_chunk())
-            .map(|k| u64::from_be_bytes(*k));
+        let plog = key.get(1..).and_then(|k| k.first_chunk()).map(|k| u64::from_be_bytes(*k));
         match (plog, decode_assignment(value)) {
             (Some(plog), Some(assignment)) => out.push((plog, assignment)),
             _ => damaged = true,
         }
         !damaged
     })?;
-    if damaged {
-        Err(corrupt("the list of partition logs has an unknown format"))
-    } else {
-        Ok(out)
-    }
+    if damaged { Err(corrupt("the list of partition logs has an unknown format")) } else { Ok(out) }
 }
 
 pub fn get_next_plog(rows: &dyn Kv) -> Result<PlogId, StoreError> {
     match rows.get(&[NEXT_PLOG])? {
         None => Ok(1),
-        Some(bytes) => bytes
-            .as_slice()
-            .try_into()
-            .map(u64::from_be_bytes)
-            .map_err(|_| corrupt("the next log id is damaged")),
+        Some(bytes) => {
+            bytes.as_slice().try_into().map(u64::from_be_bytes).map_err(|_| corrupt("the next log id is damaged"))
+        }
     }
 }
 
@@ -268,24 +225,12 @@ mod tests {
     fn rows_come_back_and_those_of_one_log_lie_together() {
         let rows = MemoryKv::default();
         let mut out = KvBatch::default();
-        let assignment = Assignment {
-            topic: TopicId([7; 16]),
-            partition: 3,
-            role: Role::Future,
-            generation: 9,
-        };
+        let assignment = Assignment { topic: TopicId([7; 16]), partition: 3, role: Role::Future, generation: 9 };
         put_assignment(&mut out, 5, &assignment);
         put_next_plog(&mut out, 6);
         let mut epochs = Epochs::default();
         epochs.assign(4, 100);
-        put_state(
-            &mut out,
-            5,
-            &StateRow {
-                end: 120,
-                epochs: epochs.clone(),
-            },
-        );
+        put_state(&mut out, 5, &StateRow { end: 120, epochs: epochs.clone() });
         let mut producer = Producer::default();
         producer.epoch = 2;
         for plog in [4, 5, 6] {
@@ -297,20 +242,12 @@ mod tests {
         assert_eq!(get_state(&rows, 5).unwrap().unwrap().epochs, epochs);
         assert_eq!(scan_producers(&rows, 5).unwrap().iter().count(), 1);
         let mut seen = Vec::new();
-        let next = sweep_producers(&rows, (0, 0), 2, &mut |plog, _, _| seen.push(plog))
-            .unwrap()
-            .unwrap();
-        assert_eq!(
-            sweep_producers(&rows, next, 2, &mut |plog, _, _| seen.push(plog)).unwrap(),
-            None
-        );
+        let next = sweep_producers(&rows, (0, 0), 2, &mut |plog, _, _| seen.push(plog)).unwrap().unwrap();
+        assert_eq!(sweep_producers(&rows, next, 2, &mut |plog, _, _| seen.push(plog)).unwrap(), None);
         assert_eq!(seen, vec![4, 5, 6]);
         let mut out = KvBatch::default();
         delete_state(&mut out, 5);
         rows.write(out, true).unwrap();
-        assert!(
-            scan_producers(&rows, 5).unwrap().is_empty()
-                && get_producer(&rows, 6, i64::MAX).unwrap().is_some()
-        );
+        assert!(scan_producers(&rows, 5).unwrap().is_empty() && get_producer(&rows, 6, i64::MAX).unwrap().is_some());
     }
 }

@@ -26,8 +26,7 @@ pub struct LogState {
 impl LogState {
     /// Takes in a batch that is in the log.
     pub fn take(&mut self, batch: BatchView<'_>) {
-        self.epochs
-            .assign(batch.leader_epoch(), batch.base_offset());
+        self.epochs.assign(batch.leader_epoch(), batch.base_offset());
         self.producers.take(batch);
     }
 
@@ -35,10 +34,7 @@ impl LogState {
     pub fn load(plog: &dyn Plog, rows: &dyn Kv) -> Result<LogState, StoreError> {
         let bounds = plog.bounds();
         let (row, producers) = read_rows(rows, plog.id())?;
-        let mut state = LogState {
-            epochs: row.epochs,
-            producers,
-        };
+        let mut state = LogState { epochs: row.epochs, producers };
         if row.end > bounds.end {
             // The log was cut after the rows were written, and the process ended before they were corrected.
             state.truncate(plog, bounds.end)?;
@@ -64,10 +60,7 @@ impl LogState {
         let mut found: BTreeMap<i64, Producer> = BTreeMap::new();
         each_batch(plog, plog.bounds().log_start, to, &mut |batch| {
             let id = batch.producer_id();
-            if batch.has_producer_id()
-                && before.get(id) != self.producers.get(id)
-                && !batch.is_control()
-            {
+            if batch.has_producer_id() && before.get(id) != self.producers.get(id) && !batch.is_control() {
                 found.entry(id).or_default().take(batch);
             }
         })?;
@@ -84,14 +77,7 @@ impl LogState {
     /// Rows that hold this state, as of `end`, in place of whatever is there.
     pub fn put(&self, plog: PlogId, end: i64, out: &mut KvBatch) {
         rows::delete_state(out, plog);
-        rows::put_state(
-            out,
-            plog,
-            &StateRow {
-                end,
-                epochs: self.epochs.clone(),
-            },
-        );
+        rows::put_state(out, plog, &StateRow { end, epochs: self.epochs.clone() });
         for (id, producer) in self.producers.iter() {
             rows::put_producer(out, plog, id, producer);
         }
@@ -122,12 +108,7 @@ pub(crate) fn each_batch(
 ) -> Result<(), StoreError> {
     let mut at = from;
     while at < to {
-        let chunk = plog.read(ReadSpec {
-            from: at,
-            until: to,
-            max_bytes: FOLD_CHUNK,
-            at_least_one: true,
-        })?;
+        let chunk = plog.read(ReadSpec { from: at, until: to, max_bytes: FOLD_CHUNK, at_least_one: true })?;
         let before = at;
         for bytes in &chunk.batches {
             let Some(batch) = BatchView::new(bytes) else {
@@ -148,13 +129,7 @@ pub(crate) fn each_batch(
 pub struct LogDerive;
 
 impl Derive for LogDerive {
-    fn derive(
-        &self,
-        plog: PlogId,
-        batches: &[Bytes],
-        rows: &dyn Kv,
-        out: &mut KvBatch,
-    ) -> Result<(), StoreError> {
+    fn derive(&self, plog: PlogId, batches: &[Bytes], rows: &dyn Kv, out: &mut KvBatch) -> Result<(), StoreError> {
         let mut state = rows::get_state(rows, plog)?.unwrap_or_default();
         let mut touched = Producers::default();
         for bytes in batches {
@@ -165,9 +140,7 @@ impl Derive for LogDerive {
             if batch.base_offset() < state.end {
                 continue;
             }
-            state
-                .epochs
-                .assign(batch.leader_epoch(), batch.base_offset());
+            state.epochs.assign(batch.leader_epoch(), batch.base_offset());
             state.end = batch.last_offset() + 1;
             let id = batch.producer_id();
             if batch.has_producer_id() {

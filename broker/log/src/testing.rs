@@ -41,20 +41,9 @@ pub fn decode(batch: &[u8]) -> Vec<Entry> {
     let payload = compress::decompress(view.codec(), view.payload(), 1 << 30).unwrap();
     Records::new(&payload, view.count())
         .map(|r| r.unwrap())
-        .map(|r| {
-            (
-                r.key.map(<[u8]>::to_vec),
-                r.value.map(<[u8]>::to_vec),
-                view.base_timestamp() + r.timestamp_delta,
-            )
-        })
+        .map(|r| (r.key.map(<[u8]>::to_vec), r.value.map(<[u8]>::to_vec), view.base_timestamp() + r.timestamp_delta))
         .collect()
 }
 
-pub const CODECS: [Compression; 5] = [
-    Compression::None,
-    Compression::Gzip(-1),
-    Compression::Snappy,
-    Compression::Lz4(9),
-    Compression::Zstd(3),
-];
+pub const CODECS: [Compression; 5] =
+    [Compression::None, Compression::Gzip(-1), Compression::Snappy, Compression::Lz4(9), Compression::Zstd(3)];

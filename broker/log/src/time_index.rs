@@ -52,10 +52,7 @@ impl PartitionLog {
         let mut best: Option<Extent> = None;
         loop {
             let extents = self.extents(from, CHUNK)?;
-            for extent in extents
-                .iter()
-                .filter(|e| e.last_offset >= start && e.max_timestamp >= 0)
-            {
+            for extent in extents.iter().filter(|e| e.last_offset >= start && e.max_timestamp >= 0) {
                 if best.is_none_or(|b| extent.max_timestamp > b.max_timestamp) {
                     best = Some(*extent);
                 }
@@ -79,12 +76,7 @@ impl PartitionLog {
         }
     }
 
-    fn search(
-        &self,
-        extent: Extent,
-        start: i64,
-        target: i64,
-    ) -> Result<Option<TimestampOffset>, LogError> {
+    fn search(&self, extent: Extent, start: i64, target: i64) -> Result<Option<TimestampOffset>, LogError> {
         let mut found = None;
         self.each_meta(extent, start, &mut |meta| {
             if meta.max_timestamp >= target {
@@ -118,19 +110,9 @@ impl PartitionLog {
         Ok(())
     }
 
-    fn search_batch(
-        &self,
-        meta: BatchMeta,
-        start: i64,
-        target: i64,
-    ) -> Result<Option<TimestampOffset>, LogError> {
+    fn search_batch(&self, meta: BatchMeta, start: i64, target: i64) -> Result<Option<TimestampOffset>, LogError> {
         let from = meta.base_offset.max(start);
-        let spec = ReadSpec {
-            from,
-            until: meta.last_offset + 1,
-            max_bytes: 1,
-            at_least_one: true,
-        };
+        let spec = ReadSpec { from, until: meta.last_offset + 1, max_bytes: 1, at_least_one: true };
         let chunk = self.read(spec)?;
         let Some(batch) = chunk.batches.first().and_then(|b| BatchView::new(b)) else {
             return Ok(None);
@@ -151,11 +133,7 @@ fn first_at_or_after(batch: BatchView<'_>, start: i64, target: i64) -> Option<Ti
                 TimestampType::LogAppendTime => batch.max_timestamp(),
             };
             if timestamp >= target && offset >= start {
-                return Some(TimestampOffset {
-                    timestamp,
-                    offset,
-                    leader_epoch: batch.leader_epoch(),
-                });
+                return Some(TimestampOffset { timestamp, offset, leader_epoch: batch.leader_epoch() });
             }
         }
         None

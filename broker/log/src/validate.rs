@@ -4,9 +4,7 @@
 use bytes::BytesMut;
 use millrace_metadata::config::TopicConfig;
 
-use crate::batch::{
-    self, BatchView, HEADER, LENGTH_PREFIX, MAGIC_V2, MIN_LENGTH_FIELD, NO_TIMESTAMP, UP_TO_MAGIC,
-};
+use crate::batch::{self, BatchView, HEADER, LENGTH_PREFIX, MAGIC_V2, MIN_LENGTH_FIELD, NO_TIMESTAMP, UP_TO_MAGIC};
 use crate::compress::{self, StreamSource, expansion_budget};
 use crate::config::{Compression, TimestampType};
 use crate::error::{AppendError, RecordError};
@@ -80,11 +78,7 @@ pub fn validate(records: &mut BytesMut, spec: ValidateSpec<'_>) -> Result<Valida
         _ => {}
     }
     batch::patch_timestamps(records, spec.config.message_timestamp_type, max_timestamp);
-    Ok(Validated {
-        record_count: found.count,
-        max_timestamp,
-        log_append_time,
-    })
+    Ok(Validated { record_count: found.count, max_timestamp, log_append_time })
 }
 
 /// Length of the one batch in `records`: what can be said before the partition is looked at
@@ -93,9 +87,7 @@ pub fn one_batch(records: &[u8]) -> Result<usize, AppendError> {
     const NOT_ONE: &str = "Produce requests must have exactly one record batch per partition";
     let size = batch_size(records)?.ok_or_else(|| AppendError::invalid(NOT_ONE))?;
     if records[UP_TO_MAGIC - 1] as i8 != MAGIC_V2 {
-        return Err(AppendError::invalid(
-            "Produce requests are only allowed to contain record batches with magic 2",
-        ));
+        return Err(AppendError::invalid("Produce requests are only allowed to contain record batches with magic 2"));
     }
     match batch_size(&records[size..])? {
         Some(_) => Err(AppendError::invalid(NOT_ONE)),
@@ -113,9 +105,7 @@ fn batch_size(bytes: &[u8]) -> Result<Option<usize>, AppendError> {
     length.copy_from_slice(&bytes[8..12]);
     let length = i32::from_be_bytes(length);
     if length < MIN_LENGTH_FIELD {
-        return Err(AppendError::Corrupt(
-            "the batch's length is below the least possible",
-        ));
+        return Err(AppendError::Corrupt("the batch's length is below the least possible"));
     }
     if !(0..=MAGIC_V2).contains(&(bytes[UP_TO_MAGIC - 1] as i8)) {
         return Err(AppendError::Corrupt("the batch has an unknown magic byte"));
@@ -126,61 +116,42 @@ fn batch_size(bytes: &[u8]) -> Result<Option<usize>, AppendError> {
 
 /// The checks that need only the header and the checksum.
 fn header<'a>(bytes: &'a [u8], spec: ValidateSpec<'_>) -> Result<BatchView<'a>, AppendError> {
-    let view = BatchView::new(bytes)
-        .ok_or(AppendError::Corrupt("the batch is smaller than its header"))?;
+    let view = BatchView::new(bytes).ok_or(AppendError::Corrupt("the batch is smaller than its header"))?;
     let client = spec.origin == Origin::Client;
     if view.codec() == ZSTD && spec.api_version < FIRST_VERSION_WITH_ZSTD {
         return Err(AppendError::UnsupportedCompression);
     }
     if client && view.base_offset() != 0 {
-        return Err(AppendError::invalid(
-            "the base offset of a produced batch must be 0",
-        ));
+        return Err(AppendError::invalid("the base offset of a produced batch must be 0"));
     }
     check_size(bytes.len(), spec.config)?;
     if !view.crc_matches() {
-        return Err(AppendError::Corrupt(
-            "the batch's checksum does not match its content",
-        ));
+        return Err(AppendError::Corrupt("the batch's checksum does not match its content"));
     }
     if view.codec() > LAST_CODEC {
         return Err(AppendError::invalid("unknown compression codec"));
     }
     let count = view.count();
     if count <= 0 {
-        return Err(AppendError::invalid(
-            "the batch's record count is not positive",
-        ));
+        return Err(AppendError::invalid("the batch's record count is not positive"));
     }
     if i64::from(view.last_offset_delta()) + 1 != i64::from(count) {
-        return Err(AppendError::invalid(
-            "the batch's record count does not match its offset range",
-        ));
+        return Err(AppendError::invalid("the batch's record count does not match its offset range"));
     }
     if client && view.is_control() {
-        return Err(AppendError::invalid(
-            "clients are not allowed to write control records",
-        ));
+        return Err(AppendError::invalid("clients are not allowed to write control records"));
     }
     if client && view.has_producer_id() && view.base_sequence() < 0 {
-        return Err(AppendError::invalid(
-            "a batch with a producer id needs a sequence number",
-        ));
+        return Err(AppendError::invalid("a batch with a producer id needs a sequence number"));
     }
     if client && view.has_producer_id() && view.producer_epoch() < 0 {
         // Older than "none", as Kafka has it.
         let (producer_id, epoch) = (view.producer_id(), view.producer_epoch());
-        return Err(AppendError::InvalidProducerEpoch {
-            producer_id,
-            epoch,
-            current: -1,
-        });
+        return Err(AppendError::InvalidProducerEpoch { producer_id, epoch, current: -1 });
     }
     if view.timestamp_type() == TimestampType::LogAppendTime {
-        let records = vec![RecordError {
-            index: 0,
-            message: "producers may not set the timestamp type to LogAppendTime",
-        }];
+        let records =
+            vec![RecordError { index: 0, message: "producers may not set the timestamp type to LogAppendTime" }];
         return Err(AppendError::InvalidTimestamp { records });
     }
     Ok(view)
@@ -208,11 +179,7 @@ struct Walked {
 }
 
 /// Walks all records without allocating; the error list is made only for a batch that is refused.
-fn walk<S: Source>(
-    source: &mut S,
-    view: BatchView<'_>,
-    spec: ValidateSpec<'_>,
-) -> Result<Walked, AppendError> {
+fn walk<S: Source>(source: &mut S, view: BatchView<'_>, spec: ValidateSpec<'_>) -> Result<Walked, AppendError> {
     let count = view.count();
     let base = view.base_timestamp();
     let range = TimestampRange::new(spec);
@@ -223,9 +190,7 @@ fn walk<S: Source>(
     for index in 0..count {
         let record = next_record(source).map_err(malformed)?;
         if record.offset_delta != index {
-            return Err(AppendError::invalid(
-                "the offsets of the records do not count up from 0",
-            ));
+            return Err(AppendError::invalid("the offsets of the records do not count up from 0"));
         }
         let timestamp = base.wrapping_add(record.timestamp_delta);
         max_timestamp = max_timestamp.max(timestamp);
@@ -238,25 +203,18 @@ fn walk<S: Source>(
             continue;
         };
         if errors.len() < MAX_RECORD_ERRORS {
-            errors.push(RecordError {
-                index,
-                message: error,
-            });
+            errors.push(RecordError { index, message: error });
         }
     }
     if !source.at_end().map_err(malformed)? {
         return Err(AppendError::invalid("bytes follow the last record"));
     }
     match (errors.is_empty(), bad_timestamp) {
-        (true, _) => Ok(Walked {
-            count,
-            max_timestamp,
-        }),
+        (true, _) => Ok(Walked { count, max_timestamp }),
         (false, true) => Err(AppendError::InvalidTimestamp { records: errors }),
-        (false, false) => Err(AppendError::InvalidRecord {
-            message: "one or more records have been rejected",
-            records: errors,
-        }),
+        (false, false) => {
+            Err(AppendError::InvalidRecord { message: "one or more records have been rejected", records: errors })
+        }
     }
 }
 
@@ -269,17 +227,10 @@ struct TimestampRange {
 impl TimestampRange {
     fn new(spec: ValidateSpec<'_>) -> TimestampRange {
         match spec.config.message_timestamp_type {
-            TimestampType::LogAppendTime => TimestampRange {
-                least: i64::MIN,
-                most: i64::MAX,
-            },
+            TimestampType::LogAppendTime => TimestampRange { least: i64::MIN, most: i64::MAX },
             TimestampType::CreateTime => TimestampRange {
-                least: spec
-                    .now_ms
-                    .saturating_sub(spec.config.message_timestamp_before_max_ms),
-                most: spec
-                    .now_ms
-                    .saturating_add(spec.config.message_timestamp_after_max_ms),
+                least: spec.now_ms.saturating_sub(spec.config.message_timestamp_before_max_ms),
+                most: spec.now_ms.saturating_add(spec.config.message_timestamp_after_max_ms),
             },
         }
     }
@@ -292,9 +243,7 @@ impl TimestampRange {
 
 fn malformed(error: Malformed) -> AppendError {
     match error {
-        Malformed::Truncated => {
-            AppendError::invalid("the records end before their count is reached")
-        }
+        Malformed::Truncated => AppendError::invalid("the records end before their count is reached"),
         Malformed::Varint => AppendError::invalid("a record holds a malformed number"),
         Malformed::Size => AppendError::invalid("a record's size does not match its content"),
         Malformed::NegativeLength => AppendError::invalid("a record holds a negative length"),
@@ -305,11 +254,7 @@ fn malformed(error: Malformed) -> AppendError {
 
 /// The same batch in another codec. Records keep their bytes: timestamps, keys, values and headers stay as they are,
 /// and so do producer id, epoch and sequence.
-fn recompress(
-    records: &[u8],
-    target: Compression,
-    config: &TopicConfig,
-) -> Result<BytesMut, AppendError> {
+fn recompress(records: &[u8], target: Compression, config: &TopicConfig) -> Result<BytesMut, AppendError> {
     let Some(view) = BatchView::new(records) else {
         return Err(AppendError::Corrupt("the batch is smaller than its header"));
     };

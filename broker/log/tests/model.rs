@@ -7,8 +7,7 @@ use bytes::{Bytes, BytesMut};
 use millrace_log::batch::{BatchView, HeaderFields};
 use millrace_log::record::{Record, put_record};
 use millrace_log::{
-    Compression, DirSetup, LeaderAppend, LogDerive, LogManager, Origin, PartitionKey, PartitionLog,
-    Producer, Wanted,
+    Compression, DirSetup, LeaderAppend, LogDerive, LogManager, Origin, PartitionKey, PartitionLog, Producer, Wanted,
 };
 use millrace_metadata::config::TopicConfig;
 use millrace_metadata::{DirId, TopicId};
@@ -25,38 +24,20 @@ impl Observer for Nobody {
 
 fn setup(disk: &MemoryDisk) -> (MemoryStore, LogManager) {
     let store = MemoryStore::open_manual(disk, Arc::new(LogDerive)).unwrap();
-    let dir = DirSetup {
-        path: "/a".into(),
-        id: DirId([3; 16]),
-        store: Ok(Arc::new(store.clone())),
-    };
+    let dir = DirSetup { path: "/a".into(), id: DirId([3; 16]), store: Ok(Arc::new(store.clone())) };
     (store, LogManager::open(vec![dir]))
 }
 
 fn open(manager: &LogManager) -> PartitionLog {
-    let slot = manager
-        .place(&[Wanted {
-            key: KEY,
-            dir: DirId::ZERO,
-            old: false,
-        }])
-        .remove(0)
-        .unwrap();
-    manager
-        .open_log(&slot, Arc::new(TopicConfig::default()), Arc::new(Nobody))
-        .unwrap()
+    let slot = manager.place(&[Wanted { key: KEY, dir: DirId::ZERO, old: false }]).remove(0).unwrap();
+    manager.open_log(&slot, Arc::new(TopicConfig::default()), Arc::new(Nobody)).unwrap()
 }
 
 fn batch(count: i32, timestamp: i64, producer: Option<(i64, i16, i32)>) -> BytesMut {
     let mut payload = Vec::new();
     for i in 0..count {
         let value = [i as u8; 20];
-        let record = Record {
-            timestamp_delta: i64::from(i),
-            offset_delta: i,
-            key: None,
-            value: Some(&value),
-        };
+        let record = Record { timestamp_delta: i64::from(i), offset_delta: i, key: None, value: Some(&value) };
         put_record(&mut payload, record, &[]);
     }
     let (producer_id, producer_epoch, base_sequence) = producer.unwrap_or((-1, -1, -1));
@@ -72,12 +53,7 @@ fn batch(count: i32, timestamp: i64, producer: Option<(i64, i16, i32)>) -> Bytes
 }
 
 fn cx(leader_epoch: i32) -> LeaderAppend {
-    LeaderAppend {
-        origin: Origin::Client,
-        api_version: 9,
-        now_ms: 1 << 50,
-        leader_epoch,
-    }
+    LeaderAppend { origin: Origin::Client, api_version: 9, now_ms: 1 << 50, leader_epoch }
 }
 
 #[derive(Debug, Clone)]
@@ -96,8 +72,7 @@ enum Op {
 }
 
 fn ops(log_start: bool) -> impl Strategy<Value = Vec<Op>> {
-    let append = (1i32..6, 0i64..1000, proptest::option::of(0i64..3))
-        .prop_map(|(n, t, p)| Op::Append(n, t, p));
+    let append = (1i32..6, 0i64..1000, proptest::option::of(0i64..3)).prop_map(|(n, t, p)| Op::Append(n, t, p));
     let start = if log_start { 1 } else { 0 };
     let op = prop_oneof![
         12 => append,
@@ -125,17 +100,10 @@ struct Model {
 
 impl Model {
     fn end(&self) -> i64 {
-        self.batches
-            .last()
-            .map_or(0, |b| view(b).last_offset() + 1)
-            .max(self.log_start)
+        self.batches.last().map_or(0, |b| view(b).last_offset() + 1).max(self.log_start)
     }
     fn readable(&self) -> Vec<Bytes> {
-        self.batches
-            .iter()
-            .filter(|b| view(b).last_offset() >= self.log_start)
-            .cloned()
-            .collect()
+        self.batches.iter().filter(|b| view(b).last_offset() >= self.log_start).cloned().collect()
     }
     /// State that follows from all batches that were ever kept.
     fn producers(&self) -> Vec<(i64, Producer)> {
@@ -152,14 +120,7 @@ fn view(bytes: &Bytes) -> BatchView<'_> {
 fn read_all(log: &PartitionLog) -> Vec<Bytes> {
     let (mut at, mut out) = (log.log_start(), Vec::new());
     loop {
-        let chunk = log
-            .read(ReadSpec {
-                from: at,
-                until: i64::MAX,
-                max_bytes: 200,
-                at_least_one: true,
-            })
-            .unwrap();
+        let chunk = log.read(ReadSpec { from: at, until: i64::MAX, max_bytes: 200, at_least_one: true }).unwrap();
         let Some(last) = chunk.batches.last() else {
             return out;
         };
@@ -186,53 +147,25 @@ fn by_timestamp(model: &Model, target: i64) -> Option<(i64, i64)> {
 fn records_are_found_by_time_in_compressed_batches() {
     let (_store, manager) = setup(&MemoryDisk::new());
     let log = open(&manager);
-    let codecs = [
-        Compression::None,
-        Compression::Gzip(-1),
-        Compression::Snappy,
-        Compression::Lz4(9),
-        Compression::Zstd(3),
-    ];
+    let codecs =
+        [Compression::None, Compression::Gzip(-1), Compression::Snappy, Compression::Lz4(9), Compression::Zstd(3)];
     for (i, codec) in (0..).zip(codecs) {
         let mut payload = Vec::new();
         // Timestamps in no order: 100, 300, 200 above the batch's base.
         for (offset_delta, timestamp_delta) in [(0, 100), (1, 300), (2, 200)] {
-            put_record(
-                &mut payload,
-                Record {
-                    timestamp_delta,
-                    offset_delta,
-                    key: None,
-                    value: Some(b"v"),
-                },
-                &[],
-            );
+            put_record(&mut payload, Record { timestamp_delta, offset_delta, key: None, value: Some(b"v") }, &[]);
         }
         let payload = millrace_log::compress::compress(codec, &payload).unwrap();
         let base_timestamp = i * 1000;
         let attributes = i16::from(codec.id());
-        let fields = HeaderFields {
-            attributes,
-            max_timestamp: base_timestamp + 300,
-            ..HeaderFields::plain(3, base_timestamp)
-        };
+        let fields =
+            HeaderFields { attributes, max_timestamp: base_timestamp + 300, ..HeaderFields::plain(3, base_timestamp) };
         log.append_as_leader(fields.batch(&payload), cx(0)).unwrap();
     }
     for i in 0..5 {
-        for (target, want) in [
-            (0, (100, 0)),
-            (100, (100, 0)),
-            (101, (300, 1)),
-            (201, (300, 1)),
-        ] {
-            let found = log
-                .offset_for_timestamp(i * 1000 + target)
-                .unwrap()
-                .unwrap();
-            assert_eq!(
-                (found.timestamp, found.offset),
-                (i * 1000 + want.0, i * 3 + want.1)
-            );
+        for (target, want) in [(0, (100, 0)), (100, (100, 0)), (101, (300, 1)), (201, (300, 1))] {
+            let found = log.offset_for_timestamp(i * 1000 + target).unwrap().unwrap();
+            assert_eq!((found.timestamp, found.offset), (i * 1000 + want.0, i * 3 + want.1));
         }
     }
     assert_eq!(log.offset_for_timestamp(4301).unwrap(), None);
@@ -254,14 +187,7 @@ impl World {
         let disk = MemoryDisk::new();
         let (store, manager) = setup(&disk);
         let log = open(&manager);
-        World {
-            disk,
-            store,
-            manager,
-            log,
-            model: Model::default(),
-            epoch: 0,
-        }
+        World { disk, store, manager, log, model: Model::default(), epoch: 0 }
     }
 
     fn run(&mut self, op: &Op) {
@@ -307,27 +233,17 @@ impl World {
 
     fn append(&mut self, count: i32, timestamp: i64, producer: Option<i64>) {
         let next = producer.map(|id| {
-            let known = self
-                .model
-                .producers()
-                .into_iter()
-                .find(|(known, _)| *known == id);
+            let known = self.model.producers().into_iter().find(|(known, _)| *known == id);
             (id, 0, known.map_or(0, |(_, p)| p.last_sequence() + 1))
         });
-        let appended = self
-            .log
-            .append_as_leader(batch(count, timestamp, next), cx(self.epoch))
-            .unwrap();
+        let appended = self.log.append_as_leader(batch(count, timestamp, next), cx(self.epoch)).unwrap();
         assert_eq!(appended.base_offset, self.model.end());
         let mut bytes = batch(count, timestamp, next);
         millrace_log::batch::patch(&mut bytes, appended.base_offset, self.epoch);
         self.model.batches.push(bytes.freeze());
         if next.is_some() {
             // A resend is recognised and changes nothing.
-            let again = self
-                .log
-                .append_as_leader(batch(count, timestamp, next), cx(self.epoch))
-                .unwrap();
+            let again = self.log.append_as_leader(batch(count, timestamp, next), cx(self.epoch)).unwrap();
             assert_eq!((again.base_offset, again.bytes), (appended.base_offset, 0));
         }
     }
@@ -341,40 +257,21 @@ impl World {
         (self.store, self.manager) = setup(&self.disk);
         self.log = open(&self.manager);
         let bounds = self.log.bounds();
-        assert!(
-            bounds.end >= self.model.durable_end,
-            "a durable batch is gone"
-        );
-        assert!(
-            self.model.starts.contains(&bounds.log_start) || bounds.log_start == 0,
-            "an unknown log start"
-        );
+        assert!(bounds.end >= self.model.durable_end, "a durable batch is gone");
+        assert!(self.model.starts.contains(&bounds.log_start) || bounds.log_start == 0, "an unknown log start");
         self.model.log_start = bounds.log_start;
-        self.model
-            .batches
-            .retain(|b| view(b).last_offset() < bounds.end);
+        self.model.batches.retain(|b| view(b).last_offset() < bounds.end);
         assert_eq!(self.model.end(), bounds.end);
         self.durable();
     }
 
     fn check(&self, producers: bool) {
         let bounds = self.log.bounds();
-        assert_eq!(
-            (bounds.log_start, self.log.end()),
-            (self.model.log_start, self.model.end())
-        );
+        assert_eq!((bounds.log_start, self.log.end()), (self.model.log_start, self.model.end()));
         assert_eq!(read_all(&self.log), self.model.readable());
         for target in [0, 300, 700, 1003, 2000] {
-            let found = self
-                .log
-                .offset_for_timestamp(target)
-                .unwrap()
-                .map(|f| (f.timestamp, f.offset));
-            assert_eq!(
-                found,
-                by_timestamp(&self.model, target),
-                "timestamp {target}"
-            );
+            let found = self.log.offset_for_timestamp(target).unwrap().map(|f| (f.timestamp, f.offset));
+            assert_eq!(found, by_timestamp(&self.model, target), "timestamp {target}");
         }
         if producers {
             assert_eq!(self.log.producers().unwrap(), self.model.producers());

@@ -14,28 +14,13 @@ const PARTITIONS: i32 = 10;
 
 fn resident_bytes() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    statm
-        .split(' ')
-        .nth(1)
-        .and_then(|n| n.parse::<usize>().ok())
-        .unwrap_or(0)
-        * 4096
+    statm.split(' ').nth(1).and_then(|n| n.parse::<usize>().ok()).unwrap_or(0) * 4096
 }
 
 fn start(disk: &MemoryDisk) -> Result<(ReplicaManager, MemoryStore), Box<dyn std::error::Error>> {
     let store = MemoryStore::open(disk, Arc::new(LogDerive))?;
-    let dir = DirSetup {
-        path: "memory".into(),
-        id: DirId([1; 16]),
-        store: Ok(Arc::new(store.clone())),
-    };
-    Ok((
-        ReplicaManager::start(ReplicaOptions {
-            node_id: 1,
-            dirs: vec![dir],
-        }),
-        store,
-    ))
+    let dir = DirSetup { path: "memory".into(), id: DirId([1; 16]), store: Ok(Arc::new(store.clone())) };
+    Ok((ReplicaManager::start(ReplicaOptions { node_id: 1, dirs: vec![dir] }), store))
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -46,17 +31,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         id[..4].copy_from_slice(&topic.to_be_bytes());
         id[15] = 1;
         let id = TopicId(id);
-        image.apply(&Record::Topic {
-            name: format!("topic-{topic}"),
-            id,
-        });
+        image.apply(&Record::Topic { name: format!("topic-{topic}"), id });
         for index in 0..PARTITIONS {
             let partition = Box::new(PartitionImage::new(&[1], &[DirId::ZERO]));
-            image.apply(&Record::Partition {
-                topic: id,
-                index,
-                partition,
-            });
+            image.apply(&Record::Partition { topic: id, index, partition });
         }
     }
     let image = Arc::new(image);
@@ -70,25 +48,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         manager.apply(&image, &|_| config.clone());
         let elapsed = begun.elapsed();
         let each = resident_bytes().saturating_sub(before) / count;
-        println!(
-            "{what} {count} partitions: {} ms, {each} bytes resident each",
-            elapsed.as_millis()
-        );
+        println!("{what} {count} partitions: {} ms, {each} bytes resident each", elapsed.as_millis());
         let begun = Instant::now();
         let mut next = (*image).clone();
         next.index = 2;
         let next = Arc::new(next);
         manager.apply(&next, &|_| config.clone());
-        println!(
-            "  a metadata change that concerns none of them: {} µs",
-            begun.elapsed().as_micros()
-        );
+        println!("  a metadata change that concerns none of them: {} µs", begun.elapsed().as_micros());
         let begun = Instant::now();
         let shortened = manager.apply_retention(1);
-        println!(
-            "  a retention check ({shortened} shortened): {} µs",
-            begun.elapsed().as_micros()
-        );
+        println!("  a retention check ({shortened} shortened): {} µs", begun.elapsed().as_micros());
         drop(manager);
         store.close()?;
     }

@@ -50,10 +50,7 @@ pub(crate) struct Moves {
 
 impl Default for Moves {
     fn default() -> Moves {
-        Moves {
-            permits: Arc::new(Semaphore::new(MAX_COPIES)),
-            running: Mutex::default(),
-        }
+        Moves { permits: Arc::new(Semaphore::new(MAX_COPIES)), running: Mutex::default() }
     }
 }
 
@@ -83,9 +80,7 @@ impl ReplicaManager {
     /// All log directories with what lies in them.
     pub async fn describe_dirs(self: &Arc<Self>) -> Vec<DirReport> {
         let manager = self.clone();
-        tokio::task::spawn_blocking(move || manager.report_dirs())
-            .await
-            .unwrap_or_default()
+        tokio::task::spawn_blocking(move || manager.report_dirs()).await.unwrap_or_default()
     }
 
     fn report_dirs(&self) -> Vec<DirReport> {
@@ -97,9 +92,7 @@ impl ReplicaManager {
             };
             let offset_lag = (partition.high_watermark() - partition.log_end_offset()).max(0);
             let bytes = partition.size_bytes();
-            reports[at]
-                .replicas
-                .push(replica_report(&partition, bytes, offset_lag, false));
+            reports[at].replicas.push(replica_report(&partition, bytes, offset_lag, false));
         }
         for copy in self.moves().running.lock().values() {
             let end = copy.end.load(Ordering::Acquire);
@@ -107,21 +100,14 @@ impl ReplicaManager {
                 continue;
             };
             let offset_lag = (copy.partition.log_end_offset() - end).max(0);
-            reports[at]
-                .replicas
-                .push(replica_report(&copy.partition, 0, offset_lag, true));
+            reports[at].replicas.push(replica_report(&copy.partition, 0, offset_lag, true));
         }
         reports
     }
 
     /// Begins to move a partition to the directory at `path`; the move goes on in the background. A move of the same
     /// partition that is under way is given up.
-    pub async fn move_to_dir(
-        self: &Arc<Self>,
-        topic: &str,
-        index: i32,
-        path: &str,
-    ) -> Result<(), MoveError> {
+    pub async fn move_to_dir(self: &Arc<Self>, topic: &str, index: i32, path: &str) -> Result<(), MoveError> {
         let dir = self.dir_at(path).ok_or(MoveError::NoSuchDir)?.clone();
         dir.store()?;
         let partition = self.partition(topic, index).map_err(|error| match error {
@@ -178,10 +164,7 @@ impl ReplicaManager {
             }
         }
         let mut running = self.moves().running.lock();
-        if running
-            .get(&work.key())
-            .is_some_and(|current| Arc::ptr_eq(current, work))
-        {
+        if running.get(&work.key()).is_some_and(|current| Arc::ptr_eq(current, work)) {
             running.remove(&work.key());
         }
     }
@@ -190,9 +173,7 @@ impl ReplicaManager {
     fn copy(&self, work: &Move) -> Result<bool, StoreError> {
         let partition = &work.partition;
         let reporter = Reporter::new(partition.progress().clone(), work.dir.clone(), false);
-        let mut copy: LogCopy =
-            self.logs()
-                .begin_copy(work.key(), partition.log(), &work.dir, reporter.clone())?;
+        let mut copy: LogCopy = self.logs().begin_copy(work.key(), partition.log(), &work.dir, reporter.clone())?;
         loop {
             if work.cancelled.load(Ordering::Acquire) {
                 copy.abandon(self.logs());
@@ -226,26 +207,9 @@ fn empty_report(dir: &LogDir) -> DirReport {
     let usage = dir.usage();
     let (total_bytes, usable_bytes) = usage.as_ref().map_or((0, 0), |u| (u.total, u.free));
     let path = dir.path().display().to_string();
-    DirReport {
-        path,
-        offline: usage.is_err(),
-        total_bytes,
-        usable_bytes,
-        replicas: Vec::new(),
-    }
+    DirReport { path, offline: usage.is_err(), total_bytes, usable_bytes, replicas: Vec::new() }
 }
 
-fn replica_report(
-    partition: &Partition,
-    bytes: u64,
-    offset_lag: i64,
-    is_future: bool,
-) -> ReplicaReport {
-    ReplicaReport {
-        topic: partition.topic().clone(),
-        partition: partition.index(),
-        bytes,
-        offset_lag,
-        is_future,
-    }
+fn replica_report(partition: &Partition, bytes: u64, offset_lag: i64, is_future: bool) -> ReplicaReport {
+    ReplicaReport { topic: partition.topic().clone(), partition: partition.index(), bytes, offset_lag, is_future }
 }

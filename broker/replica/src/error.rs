@@ -60,11 +60,7 @@ pub enum ReadError {
     UnknownEpoch { current: i32 },
     /// OFFSET_OUT_OF_RANGE
     #[error("offset {offset} is outside of [{log_start}, {end}]")]
-    OutOfRange {
-        offset: i64,
-        log_start: i64,
-        end: i64,
-    },
+    OutOfRange { offset: i64, log_start: i64, end: i64 },
     /// The leader is new and does not know yet what is committed (OFFSET_NOT_AVAILABLE).
     #[error("the high watermark is not known yet")]
     OffsetNotAvailable,
@@ -76,15 +72,9 @@ pub enum ReadError {
 impl From<millrace_log::LogError> for ReadError {
     fn from(error: millrace_log::LogError) -> ReadError {
         match error {
-            millrace_log::LogError::OffsetOutOfRange {
-                offset,
-                log_start,
-                end,
-            } => ReadError::OutOfRange {
-                offset,
-                log_start,
-                end,
-            },
+            millrace_log::LogError::OffsetOutOfRange { offset, log_start, end } => {
+                ReadError::OutOfRange { offset, log_start, end }
+            }
             millrace_log::LogError::Storage(error) => ReadError::Storage(error),
         }
     }

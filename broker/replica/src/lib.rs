@@ -11,14 +11,10 @@ mod read;
 mod waiter;
 
 pub use dirs::{DirReport, ReplicaReport};
-pub use error::{
-    AppendError, CommitError, DeleteRecordsError, MoveError, PartitionError, ReadError,
-};
+pub use error::{AppendError, CommitError, DeleteRecordsError, MoveError, PartitionError, ReadError};
 pub use maintenance::MaintenanceOptions;
 pub use manager::{ReplicaManager, ReplicaOptions};
-pub use millrace_log::{
-    Appended, DirSetup, EpochEnd, LogDerive, LogDir, Origin, Producer, RecordError,
-};
+pub use millrace_log::{Appended, DirSetup, EpochEnd, LogDerive, LogDir, Origin, Producer, RecordError};
 pub use partition::{AppendCx, Partition, PartitionState, ProducerInfo};
 pub use read::{FetchData, FetchSpec, Isolation, ListedOffset, OffsetQuery, OffsetSpec};
 pub use waiter::Waiter;

@@ -41,11 +41,7 @@ impl ReplicaManager {
     /// shortened.
     pub fn apply_retention(&self, now_ms: i64) -> usize {
         let mut shortened = 0;
-        for partition in self
-            .partitions()
-            .iter()
-            .filter(|p| p.is_leader() && p.failure().is_none())
-        {
+        for partition in self.partitions().iter().filter(|p| p.is_leader() && p.failure().is_none()) {
             match partition.log().retain(partition.high_watermark(), now_ms) {
                 Ok(Some(log_start)) => {
                     shortened += 1;
@@ -76,10 +72,7 @@ impl ReplicaManager {
             }
         }
         for dir in self.dirs().iter().filter(|d| !d.is_offline()) {
-            match dir
-                .rows()
-                .and_then(|rows| sweep(&*rows, now_ms, expiration_ms))
-            {
+            match dir.rows().and_then(|rows| sweep(&*rows, now_ms, expiration_ms)) {
                 Ok(n) => removed += n,
                 Err(error) => {
                     tracing::warn!(dir = %dir.path().display(), %error, "producers could not be expired")
@@ -91,11 +84,7 @@ impl ReplicaManager {
 
     /// Runs the background work until the future is dropped. `now_ms` is the time of day; `options` are asked for
     /// before each wait, so that changed settings count from the next one on.
-    pub async fn maintain(
-        self: Arc<Self>,
-        now_ms: impl Fn() -> i64,
-        options: impl Fn() -> MaintenanceOptions,
-    ) {
+    pub async fn maintain(self: Arc<Self>, now_ms: impl Fn() -> i64, options: impl Fn() -> MaintenanceOptions) {
         pause(options().initial_delay_ms).await;
         let retention = async {
             loop {
@@ -126,11 +115,7 @@ async fn off_thread(work: impl FnOnce() -> usize + Send + 'static) {
 }
 
 /// Removes expired producers from the rows of logs that are not loaded as well.
-fn sweep(
-    kv: &dyn millrace_store::Kv,
-    now_ms: i64,
-    expiration_ms: i64,
-) -> Result<usize, StoreError> {
+fn sweep(kv: &dyn millrace_store::Kv, now_ms: i64, expiration_ms: i64) -> Result<usize, StoreError> {
     let mut at = Some((0, 0));
     let mut removed = 0;
     while let Some(from) = at {

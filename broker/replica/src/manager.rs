@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use millrace_log::{DirSetup, LogDir, LogManager, PartitionKey, Slot, Wanted};
 use millrace_metadata::config::TopicConfig;
-use millrace_metadata::{
-    DirId, Image, NodeId, PartitionImage, ResourceKind, TopicId, TopicImage, diff,
-};
+use millrace_metadata::{DirId, Image, NodeId, PartitionImage, ResourceKind, TopicId, TopicImage, diff};
 use millrace_store::StoreError;
 use parking_lot::{Mutex, RwLock};
 
@@ -92,11 +90,7 @@ impl ReplicaManager {
     }
 
     /// A partition by topic id.
-    pub fn partition_by_id(
-        &self,
-        topic: &TopicId,
-        index: i32,
-    ) -> Result<Arc<Partition>, PartitionError> {
+    pub fn partition_by_id(&self, topic: &TopicId, index: i32) -> Result<Arc<Partition>, PartitionError> {
         find(self.table.read().ids.get(topic), index)
     }
 
@@ -104,9 +98,7 @@ impl ReplicaManager {
     pub fn partitions(&self) -> Vec<Arc<Partition>> {
         let table = self.table.read();
         let replicas = table.ids.values().flat_map(|t| t.partitions.values());
-        replicas
-            .filter_map(|replica| replica.online().cloned())
-            .collect()
+        replicas.filter_map(|replica| replica.online().cloned()).collect()
     }
 
     /// Brings the replicas in step with the metadata: makes and opens logs, deletes those of partitions that are gone
@@ -121,17 +113,12 @@ impl ReplicaManager {
         for id in &changes.removed {
             self.remove_topic(id);
         }
-        let (created, changed) = (
-            changes.created.iter(),
-            changes.changed.iter().map(|(_, now)| now),
-        );
+        let (created, changed) = (changes.created.iter(), changes.changed.iter().map(|(_, now)| now));
         let topics: Vec<&Arc<TopicImage>> = created.chain(changed).collect();
         if first {
             let keep = |key: PartitionKey| {
                 let topic = image.topic_by_id(&key.0);
-                topic
-                    .and_then(|t| t.partition(key.1))
-                    .is_some_and(|p| self.hosts(p))
+                topic.and_then(|t| t.partition(key.1)).is_some_and(|p| self.hosts(p))
             };
             self.logs.remove_strays(&keep);
         }
@@ -181,10 +168,7 @@ impl ReplicaManager {
                 return;
             };
             let away = |index: &i32| !topic.partition(*index).is_some_and(|p| self.hosts(p));
-            replicas
-                .partitions
-                .extract_if(.., |index, _| away(index))
-                .collect()
+            replicas.partitions.extract_if(.., |index, _| away(index)).collect()
         };
         for (index, replica) in gone {
             self.drop_replica(&topic.id, index, &replica);
@@ -201,11 +185,7 @@ impl ReplicaManager {
                 if self.hosts(partition) && known.is_err() {
                     let dir = partition.dir_of(self.node_id).unwrap_or(DirId::ZERO);
                     let old = first || matches!(known, Err(PartitionError::Offline(_)));
-                    wanted.push(Wanted {
-                        key: (topic.id, index),
-                        dir,
-                        old,
-                    });
+                    wanted.push(Wanted { key: (topic.id, index), dir, old });
                     of.push(*topic);
                 }
             }
@@ -243,17 +223,8 @@ impl ReplicaManager {
         let reporter = Reporter::new(progress.clone(), slot.dir.clone(), true);
         let log = Arc::new(self.logs.open_log(slot, config, reporter.clone())?);
         progress.durable(log.bounds().durable_end);
-        let open = OpenLog {
-            log,
-            progress,
-            reporter,
-        };
-        Ok(Arc::new(Partition::new(
-            topic.name.clone(),
-            topic.id,
-            index,
-            open,
-        )))
+        let open = OpenLog { log, progress, reporter };
+        Ok(Arc::new(Partition::new(topic.name.clone(), topic.id, index, open)))
     }
 
     fn follow(&self, topic: &TopicImage) {
@@ -272,16 +243,10 @@ impl ReplicaManager {
     fn follow_configs(&self, before: &Image, image: &Image, configs: Configs<'_>) {
         let (was, is) = (before, image);
         let defaults = same(was.cluster_config(), is.cluster_config())
-            && same(
-                was.broker_config(self.node_id),
-                is.broker_config(self.node_id),
-            );
+            && same(was.broker_config(self.node_id), is.broker_config(self.node_id));
         let table = self.table.read();
         if !defaults {
-            return table
-                .ids
-                .values()
-                .for_each(|replicas| replicas.configure(configs));
+            return table.ids.values().for_each(|replicas| replicas.configure(configs));
         }
         for name in changed_topic_configs(was, is) {
             if let Some(replicas) = table.names.get(name).and_then(|id| table.ids.get(id)) {
@@ -331,12 +296,7 @@ fn same<T>(a: Option<&Arc<T>>, b: Option<&Arc<T>>) -> bool {
 /// Topics whose own settings differ, found by comparing pointers.
 fn changed_topic_configs<'a>(before: &'a Image, now: &'a Image) -> Vec<&'a str> {
     let mut changed = Vec::new();
-    let topics = |image: &'a Image| {
-        image
-            .configs()
-            .filter(|(r, _)| r.kind == ResourceKind::Topic)
-            .peekable()
-    };
+    let topics = |image: &'a Image| image.configs().filter(|(r, _)| r.kind == ResourceKind::Topic).peekable();
     let (mut was, mut is) = (topics(before), topics(now));
     loop {
         let name = match (was.peek(), is.peek()) {
@@ -347,9 +307,7 @@ fn changed_topic_configs<'a>(before: &'a Image, now: &'a Image) -> Vec<&'a str> 
                 is.next();
                 name
             }
-            (Some((w, _)), i) if i.as_ref().is_none_or(|(i, _)| w < i) => {
-                was.next().map(|(w, _)| w.name.as_str())
-            }
+            (Some((w, _)), i) if i.as_ref().is_none_or(|(i, _)| w < i) => was.next().map(|(w, _)| w.name.as_str()),
             _ => is.next().map(|(i, _)| i.name.as_str()),
         };
         changed.extend(name);
@@ -378,9 +336,7 @@ fn find(replicas: Option<&Replicas>, index: i32) -> Result<Arc<Partition>, Parti
     match replicas.partitions.get(&index) {
         Some(Replica::Online(partition)) => Ok(partition.clone()),
         Some(Replica::Offline(error)) => Err(PartitionError::Offline(error.clone())),
-        None if usize::try_from(index).is_ok_and(|i| i < replicas.count) => {
-            Err(PartitionError::NotHere)
-        }
+        None if usize::try_from(index).is_ok_and(|i| i < replicas.count) => Err(PartitionError::NotHere),
         None => Err(PartitionError::Unknown),
     }
 }

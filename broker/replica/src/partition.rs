@@ -100,13 +100,7 @@ pub(crate) struct OpenLog {
 
 impl Partition {
     pub(crate) fn new(topic: Arc<str>, topic_id: TopicId, index: i32, open: OpenLog) -> Partition {
-        let none = PartitionState {
-            leader: -1,
-            leader_epoch: -1,
-            partition_epoch: -1,
-            in_sync: 0,
-            replicas: 0,
-        };
+        let none = PartitionState { leader: -1, leader_epoch: -1, partition_epoch: -1, in_sync: 0, replicas: 0 };
         Partition {
             topic,
             topic_id,
@@ -129,15 +123,13 @@ impl Partition {
         }
         if next.leader_epoch != state.leader_epoch {
             self.epoch_start.store(self.log.end(), Ordering::Release);
-            self.leader_epoch
-                .store(next.leader_epoch, Ordering::Release);
+            self.leader_epoch.store(next.leader_epoch, Ordering::Release);
         }
         *state = next;
         let leads = next.leader == node;
         let led = self.leading.swap(leads, Ordering::AcqRel);
         if leads {
-            self.progress
-                .lead(next.in_sync, self.min_in_sync(next.replicas));
+            self.progress.lead(next.in_sync, self.min_in_sync(next.replicas));
         } else if led {
             self.progress.step_down();
         }
@@ -147,16 +139,13 @@ impl Partition {
     pub(crate) fn reconfigured(&self) {
         let state = self.state.write();
         if self.is_leader() {
-            self.progress
-                .lead(state.in_sync, self.min_in_sync(state.replicas));
+            self.progress.lead(state.in_sync, self.min_in_sync(state.replicas));
         }
     }
 
     /// Replicas that must be in sync for acks=all: never more than there are (`Partition.effectiveMinIsr`).
     fn min_in_sync(&self, replicas: usize) -> usize {
-        usize::try_from(self.log.config().min_insync_replicas)
-            .unwrap_or(1)
-            .min(replicas)
+        usize::try_from(self.log.config().min_insync_replicas).unwrap_or(1).min(replicas)
     }
 
     /// The topic is gone: nothing is taken or answered any more.
@@ -246,11 +235,7 @@ impl Partition {
 
     /// Validates a batch, gives it the next offsets and queues it. Returns before it is durable; wait with
     /// [`Partition::committed`] or [`Partition::written`]. Calls are appended in the order in which they are made.
-    pub fn append_as_leader(
-        &self,
-        records: BytesMut,
-        cx: AppendCx,
-    ) -> Result<Appended, AppendError> {
+    pub fn append_as_leader(&self, records: BytesMut, cx: AppendCx) -> Result<Appended, AppendError> {
         // Leadership cannot move between the check and the append.
         let state = self.state.read();
         if !self.is_leader() {
@@ -261,22 +246,13 @@ impl Partition {
         }
         let needed = self.min_in_sync(state.replicas);
         if cx.acks == -1 && state.in_sync < needed {
-            return Err(AppendError::NotEnoughReplicas {
-                in_sync: state.in_sync,
-                needed,
-            });
+            return Err(AppendError::NotEnoughReplicas { in_sync: state.in_sync, needed });
         }
         let (origin, api_version, now_ms) = (cx.origin, cx.api_version, cx.now_ms);
-        let cx = LeaderAppend {
-            origin,
-            api_version,
-            now_ms,
-            leader_epoch: state.leader_epoch,
-        };
+        let cx = LeaderAppend { origin, api_version, now_ms, leader_epoch: state.leader_epoch };
         let appended = self.log.append_as_leader(records, cx)?;
         if appended.bytes > 0 {
-            self.progress
-                .appended(appended.last_offset + 1, appended.bytes as u64);
+            self.progress.appended(appended.last_offset + 1, appended.bytes as u64);
         }
         Ok(appended)
     }
@@ -332,9 +308,7 @@ impl Partition {
         let bounds = self.log.bounds();
         let offsets = (bounds.end - bounds.log_start).max(1);
         let share = u128::from(bounds.bytes) * ahead as u128 / offsets as u128;
-        u64::try_from(share)
-            .unwrap_or(u64::MAX)
-            .clamp(1, bounds.bytes.max(1))
+        u64::try_from(share).unwrap_or(u64::MAX).clamp(1, bounds.bytes.max(1))
     }
 
     /// From now on `reporter` tells of the log's progress, and no other one.
@@ -347,9 +321,6 @@ impl Partition {
 
 impl std::fmt::Debug for Partition {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Partition")
-            .field("topic", &self.topic)
-            .field("index", &self.index)
-            .finish_non_exhaustive()
+        f.debug_struct("Partition").field("topic", &self.topic).field("index", &self.index).finish_non_exhaustive()
     }
 }

@@ -70,9 +70,7 @@ struct Queues {
 impl Queues {
     fn settle(queue: &mut VecDeque<(i64, Arc<CommitWait>)>, end: i64, wakes: &mut Wakes) {
         while queue.front().is_some_and(|(target, _)| *target <= end) {
-            wakes
-                .commits
-                .extend(queue.pop_front().map(|(_, wait)| (wait, Ok(()))));
+            wakes.commits.extend(queue.pop_front().map(|(_, wait)| (wait, Ok(()))));
         }
     }
 }
@@ -143,11 +141,7 @@ impl Progress {
             wakes.commits.push((wait, Err(error)));
         }
         wakes.run();
-        queues
-            .watchers
-            .iter()
-            .filter_map(Weak::upgrade)
-            .for_each(|w| w.fire());
+        queues.watchers.iter().filter_map(Weak::upgrade).for_each(|w| w.fire());
     }
 
     /// Notes an append of `bytes` that ends at `end`.
@@ -197,11 +191,7 @@ impl Progress {
             return;
         };
         let mut bytes = 0;
-        while queues
-            .uncommitted
-            .front()
-            .is_some_and(|(end, _)| *end <= to)
-        {
+        while queues.uncommitted.front().is_some_and(|(end, _)| *end <= to) {
             bytes += queues.uncommitted.pop_front().map_or(0, |(_, n)| n);
         }
         Queues::settle(&mut queues.committed, to, wakes);
@@ -247,11 +237,7 @@ impl Progress {
     }
 
     /// A wait for everything below `end` to reach `level`; an answer at once if that is known.
-    pub(crate) fn wait(
-        &self,
-        level: Level,
-        end: i64,
-    ) -> Result<Option<Arc<CommitWait>>, CommitError> {
+    pub(crate) fn wait(&self, level: Level, end: i64) -> Result<Option<Arc<CommitWait>>, CommitError> {
         let mut state = self.state.lock();
         let reached = match level {
             Level::Written => self.durable.load(Ordering::Acquire),
@@ -293,12 +279,7 @@ pub(crate) struct Reporter {
 impl Reporter {
     pub(crate) fn new(progress: Arc<Progress>, dir: Arc<LogDir>, reporting: bool) -> Arc<Reporter> {
         let reporting = AtomicBool::new(reporting);
-        Arc::new(Reporter {
-            progress,
-            dir,
-            reporting,
-            durable: AtomicI64::new(0),
-        })
+        Arc::new(Reporter { progress, dir, reporting, durable: AtomicI64::new(0) })
     }
 
     pub(crate) fn mute(&self) {

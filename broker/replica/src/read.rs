@@ -138,12 +138,7 @@ impl Partition {
         if spec.offset == until {
             return Ok(Begun::Done(data));
         }
-        let read = ReadSpec {
-            from: spec.offset,
-            until,
-            max_bytes: spec.max_bytes,
-            at_least_one: spec.at_least_one,
-        };
+        let read = ReadSpec { from: spec.offset, until, max_bytes: spec.max_bytes, at_least_one: spec.at_least_one };
         match self.log().read_tail(read)? {
             TailRead::Hit(chunk) => {
                 fill(&mut data, chunk);
@@ -158,22 +153,14 @@ impl Partition {
         let found = self.epoch_end(spec.last_fetched_epoch).await?;
         if found.epoch < 0 {
             let (log_start, end) = (self.log_start_offset(), self.log_end_offset());
-            return Err(ReadError::OutOfRange {
-                offset: spec.offset,
-                log_start,
-                end,
-            });
+            return Err(ReadError::OutOfRange { offset: spec.offset, log_start, end });
         }
         let diverges = found.epoch < spec.last_fetched_epoch || found.end < spec.offset;
         Ok(diverges.then_some(found))
     }
 
     /// Where `epoch` ends here; (−1, −1) if that is not known.
-    pub async fn end_offset_for_epoch(
-        &self,
-        current_leader_epoch: i32,
-        epoch: i32,
-    ) -> Result<EpochEnd, ReadError> {
+    pub async fn end_offset_for_epoch(&self, current_leader_epoch: i32, epoch: i32) -> Result<EpochEnd, ReadError> {
         self.check_leader(current_leader_epoch)?;
         self.epoch_end(epoch).await
     }
@@ -198,18 +185,13 @@ impl Partition {
             Isolation::ReadCommitted => self.last_stable_offset(),
             Isolation::LogEnd => self.log_end_offset(),
         };
-        let behind =
-            query.isolation != Isolation::LogEnd && self.epoch_start() > self.high_watermark();
+        let behind = query.isolation != Isolation::LogEnd && self.epoch_start() > self.high_watermark();
         let log = self.log().clone();
         let found = match query.spec {
             OffsetSpec::Latest if behind => return Err(ReadError::OffsetNotAvailable),
             OffsetSpec::Latest => {
                 let leader_epoch = self.leader_epoch();
-                return Ok(Some(ListedOffset {
-                    timestamp: -1,
-                    offset: limit,
-                    leader_epoch,
-                }));
+                return Ok(Some(ListedOffset { timestamp: -1, offset: limit, leader_epoch }));
             }
             OffsetSpec::LatestTiered => return Ok(None),
             OffsetSpec::Earliest | OffsetSpec::EarliestLocal => {
@@ -218,29 +200,17 @@ impl Partition {
                     // An empty log starts in the epoch of its leader.
                     log.assign_epoch(current)?;
                     let offset = log.log_start();
-                    Ok(Some(ListedOffset {
-                        timestamp: -1,
-                        offset,
-                        leader_epoch: log.epoch_of(offset)?,
-                    }))
+                    Ok(Some(ListedOffset { timestamp: -1, offset, leader_epoch: log.epoch_of(offset)? }))
                 })
                 .await;
             }
             OffsetSpec::MaxTimestamp => off_thread(move || Ok(log.max_timestamp()?)).await?,
-            OffsetSpec::Timestamp(target) => {
-                off_thread(move || Ok(log.offset_for_timestamp(target)?)).await?
-            }
+            OffsetSpec::Timestamp(target) => off_thread(move || Ok(log.offset_for_timestamp(target)?)).await?,
         };
         match found {
-            Some(TimestampOffset {
-                timestamp,
-                offset,
-                leader_epoch,
-            }) if offset < limit => Ok(Some(ListedOffset {
-                timestamp,
-                offset,
-                leader_epoch,
-            })),
+            Some(TimestampOffset { timestamp, offset, leader_epoch }) if offset < limit => {
+                Ok(Some(ListedOffset { timestamp, offset, leader_epoch }))
+            }
             _ if behind => Err(ReadError::OffsetNotAvailable),
             _ => Ok(None),
         }
@@ -250,10 +220,7 @@ impl Partition {
     pub async fn producers(&self) -> Result<Vec<ProducerInfo>, ReadError> {
         let log = self.log().clone();
         let producers = off_thread(move || Ok(log.producers()?)).await?;
-        Ok(producers
-            .into_iter()
-            .map(|(id, producer)| ProducerInfo::new(id, &producer))
-            .collect())
+        Ok(producers.into_iter().map(|(id, producer)| ProducerInfo::new(id, &producer)).collect())
     }
 
     /// Moves the log start up to `offset`, −1 for the high watermark. Returns the new log start.
@@ -273,10 +240,7 @@ impl Partition {
         let high_watermark = self.high_watermark();
         let to = if offset == -1 { high_watermark } else { offset };
         if to < 0 || to > high_watermark {
-            return Err(DeleteRecordsError::OutOfRange {
-                offset,
-                high_watermark,
-            });
+            return Err(DeleteRecordsError::OutOfRange { offset, high_watermark });
         }
         let moved = off_thread(move || {
             log.set_log_start(to)?;

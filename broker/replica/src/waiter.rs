@@ -25,11 +25,7 @@ impl Waiter {
     /// Wakes when `min_bytes` more have become readable in the watched partitions together.
     pub fn new(min_bytes: usize) -> Arc<Waiter> {
         let missing = AtomicI64::new(i64::try_from(min_bytes.max(1)).unwrap_or(i64::MAX));
-        Arc::new(Waiter {
-            missing,
-            fired: AtomicBool::new(false),
-            waker: AtomicWaker::new(),
-        })
+        Arc::new(Waiter { missing, fired: AtomicBool::new(false), waker: AtomicWaker::new() })
     }
 
     /// Counts bytes that became readable.
@@ -61,11 +57,7 @@ impl Waiter {
             return Poll::Ready(());
         }
         self.waker.register(cx.waker());
-        if self.has_fired() {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
+        if self.has_fired() { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 

@@ -21,27 +21,13 @@ const RECORDS: i32 = 3;
 /// A store that commits on a thread of its own.
 fn start() -> Arc<ReplicaManager> {
     let store = MemoryStore::new(Arc::new(LogDerive)).unwrap();
-    let dir = DirSetup {
-        path: "/d".into(),
-        id: DirId([9; 16]),
-        store: Ok(Arc::new(store)),
-    };
-    let manager = Arc::new(ReplicaManager::start(ReplicaOptions {
-        node_id: NODE,
-        dirs: vec![dir],
-    }));
+    let dir = DirSetup { path: "/d".into(), id: DirId([9; 16]), store: Ok(Arc::new(store)) };
+    let manager = Arc::new(ReplicaManager::start(ReplicaOptions { node_id: NODE, dirs: vec![dir] }));
     let mut image = Image::default();
-    image.apply(&Fact::Topic {
-        name: "t".into(),
-        id: TopicId([1; 16]),
-    });
+    image.apply(&Fact::Topic { name: "t".into(), id: TopicId([1; 16]) });
     for index in 0..PARTITIONS {
         let partition = Box::new(PartitionImage::new(&[NODE], &[DirId::ZERO]));
-        image.apply(&Fact::Partition {
-            topic: TopicId([1; 16]),
-            index,
-            partition,
-        });
+        image.apply(&Fact::Partition { topic: TopicId([1; 16]), index, partition });
     }
     let config = Arc::new(TopicConfig::default());
     manager.apply(&Arc::new(image), &|_| config.clone());
@@ -53,10 +39,7 @@ async fn write(partitions: Vec<Arc<Partition>>, producer: i64) {
     for i in 0..BATCHES {
         let p = &partitions[(i % PARTITIONS) as usize];
         let sequence = i / PARTITIONS * RECORDS;
-        let last = p
-            .append_as_leader(produced(RECORDS, 1000, (producer, 0, sequence)), cx(acks))
-            .unwrap()
-            .last_offset;
+        let last = p.append_as_leader(produced(RECORDS, 1000, (producer, 0, sequence)), cx(acks)).unwrap().last_offset;
         match acks {
             -1 => p.committed(last, LONG).await.unwrap(),
             _ => p.written(last, LONG).await.unwrap(),
@@ -88,10 +71,7 @@ async fn consume(partitions: Vec<Arc<Partition>>, min_bytes: usize) {
         // The last bytes may be fewer than asked for.
         if got < min_bytes && missing * 100 > min_bytes as i64 {
             let waiter = Waiter::new(min_bytes - got);
-            partitions
-                .iter()
-                .zip(seen)
-                .for_each(|(p, seen)| p.watch(&waiter, seen));
+            partitions.iter().zip(seen).for_each(|(p, seen)| p.watch(&waiter, seen));
             waiter.woken().await;
         } else {
             tokio::task::yield_now().await;
@@ -102,9 +82,7 @@ async fn consume(partitions: Vec<Arc<Partition>>, min_bytes: usize) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn everything_written_is_read_in_order_and_nobody_hangs() {
     let manager = start();
-    let partitions: Vec<_> = (0..PARTITIONS)
-        .map(|i| manager.partition("t", i).unwrap())
-        .collect();
+    let partitions: Vec<_> = (0..PARTITIONS).map(|i| manager.partition("t", i).unwrap()).collect();
     let mut tasks = Vec::new();
     for producer in 0..WRITERS {
         tasks.push(tokio::spawn(write(partitions.clone(), producer)));
@@ -113,10 +91,7 @@ async fn everything_written_is_read_in_order_and_nobody_hangs() {
         tasks.push(tokio::spawn(consume(partitions.clone(), min_bytes)));
     }
     for task in tasks {
-        tokio::time::timeout(Duration::from_secs(120), task)
-            .await
-            .expect("a lost wake-up")
-            .unwrap();
+        tokio::time::timeout(Duration::from_secs(120), task).await.expect("a lost wake-up").unwrap();
     }
     for p in &partitions {
         assert_eq!(p.producers().await.unwrap().len(), WRITERS as usize);

@@ -16,11 +16,7 @@ fn dir_of(partition: &Partition) -> String {
 }
 
 fn plogs(world: &World) -> Vec<usize> {
-    world
-        .stores
-        .iter()
-        .map(|s| s.plogs().unwrap().len())
-        .collect()
+    world.stores.iter().map(|s| s.plogs().unwrap().len()).collect()
 }
 
 #[tokio::test]
@@ -29,22 +25,9 @@ async fn new_logs_go_where_the_fewest_are_and_are_found_again() {
     world.create("t", 1, 4);
     world.create("u", 2, 5);
     assert_eq!(plogs(&world), vec![3, 3, 3]);
-    let before: Vec<_> = world
-        .manager
-        .partitions()
-        .iter()
-        .map(|p| dir_of(p))
-        .collect();
+    let before: Vec<_> = world.manager.partitions().iter().map(|p| dir_of(p)).collect();
     world.crash(&[]);
-    assert_eq!(
-        world
-            .manager
-            .partitions()
-            .iter()
-            .map(|p| dir_of(p))
-            .collect::<Vec<_>>(),
-        before
-    );
+    assert_eq!(world.manager.partitions().iter().map(|p| dir_of(p)).collect::<Vec<_>>(), before);
     assert_eq!(plogs(&world), vec![3, 3, 3]);
 }
 
@@ -55,10 +38,7 @@ async fn deleted_topics_leave_nothing_and_a_new_one_of_the_name_is_empty() {
     append(&world.partition("t", 0), 3);
     world.commit();
     world.delete(1);
-    assert!(matches!(
-        world.manager.partition("t", 0),
-        Err(PartitionError::Unknown)
-    ));
+    assert!(matches!(world.manager.partition("t", 0), Err(PartitionError::Unknown)));
     world.create("t", 2, 1);
     assert_eq!(world.partition("t", 0).log_end_offset(), 0);
     assert_eq!(world.partition("t", 0).topic_id(), TopicId([2; 16]));
@@ -73,9 +53,7 @@ async fn logs_of_topics_that_went_while_the_broker_was_down_are_deleted() {
     world.create("u", 2, 1);
     append(&world.partition("u", 0), 3);
     world.commit();
-    world.image.apply(&millrace_metadata::Record::RemoveTopic {
-        id: TopicId([1; 16]),
-    });
+    world.image.apply(&millrace_metadata::Record::RemoveTopic { id: TopicId([1; 16]) });
     world.crash(&[]);
     world.commit();
     assert_eq!(plogs(&world), vec![1]);
@@ -96,19 +74,10 @@ async fn an_offline_directory_takes_only_its_partitions() {
     assert_eq!(world.partition("t", 1).high_watermark(), 2);
     // Nothing empty is put in the place of what lies in the offline directory, and new partitions go elsewhere.
     world.create("u", 2, 2);
-    assert!(matches!(
-        world.manager.partition("t", 0),
-        Err(PartitionError::Offline(_))
-    ));
+    assert!(matches!(world.manager.partition("t", 0), Err(PartitionError::Offline(_))));
     assert!(world.manager.partition("u", 0).is_ok() && world.manager.partition("u", 1).is_ok());
     let reports = world.manager.describe_dirs().await;
-    assert_eq!(
-        reports
-            .iter()
-            .map(|r| (r.offline, r.replicas.len()))
-            .collect::<Vec<_>>(),
-        vec![(true, 0), (false, 3)]
-    );
+    assert_eq!(reports.iter().map(|r| (r.offline, r.replicas.len())).collect::<Vec<_>>(), vec![(true, 0), (false, 3)]);
     world.crash(&[]);
     assert_eq!(world.partition("t", 0).high_watermark(), 2);
 }
@@ -117,11 +86,7 @@ async fn moved(manager: &Arc<ReplicaManager>, topic: &str, index: i32, to: &str)
     manager.move_to_dir(topic, index, to).await.unwrap();
     tokio::time::timeout(Duration::from_secs(20), async {
         while dir_of(&manager.partition(topic, index).unwrap()) != to
-            || manager
-                .describe_dirs()
-                .await
-                .iter()
-                .any(|d| d.replicas.iter().any(|r| r.is_future))
+            || manager.describe_dirs().await.iter().any(|d| d.replicas.iter().any(|r| r.is_future))
         {
             tokio::task::yield_now().await;
         }
@@ -136,29 +101,17 @@ async fn a_partition_moves_with_everything_it_knows() {
     world.create("t", 1, 1);
     let p = world.partition("t", 0);
     for i in 0..50 {
-        p.append_as_leader(produced(2, 1000 + i64::from(i), (7, 0, i * 2)), cx(-1))
-            .unwrap();
+        p.append_as_leader(produced(2, 1000 + i64::from(i), (7, 0, i * 2)), cx(-1)).unwrap();
     }
     world.commit();
     p.delete_records(51).await.unwrap();
     assert_eq!(dir_of(&p), path(0));
     let before = read(&p, 51).await.unwrap().batches;
     moved(&world.manager, "t", 0, &path(1)).await;
-    assert_eq!(
-        (p.log_start_offset(), p.log_end_offset(), p.high_watermark()),
-        (51, 100, 100)
-    );
+    assert_eq!((p.log_start_offset(), p.log_end_offset(), p.high_watermark()), (51, 100, 100));
     assert_eq!(read(&p, 51).await.unwrap().batches, before);
-    assert_eq!(
-        p.append_as_leader(produced(2, 1000, (7, 0, 98)), cx(-1))
-            .unwrap()
-            .base_offset,
-        98
-    );
-    let last = p
-        .append_as_leader(produced(2, 1000, (7, 0, 100)), cx(-1))
-        .unwrap()
-        .last_offset;
+    assert_eq!(p.append_as_leader(produced(2, 1000, (7, 0, 98)), cx(-1)).unwrap().base_offset, 98);
+    let last = p.append_as_leader(produced(2, 1000, (7, 0, 100)), cx(-1)).unwrap().last_offset;
     let wait = p.committed(last, LONG);
     world.commit();
     wait.await.unwrap();
@@ -166,16 +119,8 @@ async fn a_partition_moves_with_everything_it_knows() {
     drop(p);
     world.crash(&[]);
     let p = world.partition("t", 0);
-    assert_eq!(
-        (dir_of(&p), p.log_start_offset(), p.high_watermark()),
-        (path(1), 51, 102)
-    );
-    assert_eq!(
-        p.append_as_leader(produced(2, 1000, (7, 0, 100)), cx(-1))
-            .unwrap()
-            .base_offset,
-        100
-    );
+    assert_eq!((dir_of(&p), p.log_start_offset(), p.high_watermark()), (path(1), 51, 102));
+    assert_eq!(p.append_as_leader(produced(2, 1000, (7, 0, 100)), cx(-1)).unwrap().base_offset, 100);
     assert_eq!(plogs(&world), vec![0, 1]);
 }
 
@@ -201,14 +146,8 @@ async fn moves_that_cannot_be_are_refused() {
     world.create("t", 1, 1);
     let manager = &world.manager;
     assert!(manager.has_dir(&path(1)) && !manager.has_dir("/x"));
-    assert!(matches!(
-        manager.move_to_dir("t", 0, "/x").await,
-        Err(MoveError::NoSuchDir)
-    ));
-    assert!(matches!(
-        manager.move_to_dir("u", 0, &path(1)).await,
-        Err(MoveError::Unknown)
-    ));
+    assert!(matches!(manager.move_to_dir("t", 0, "/x").await, Err(MoveError::NoSuchDir)));
+    assert!(matches!(manager.move_to_dir("u", 0, &path(1)).await, Err(MoveError::Unknown)));
     manager.move_to_dir("t", 0, &path(0)).await.unwrap();
     assert_eq!(dir_of(&world.partition("t", 0)), path(0));
 }

@@ -68,26 +68,16 @@ enum Rules {
 impl Authorizer {
     /// Allows everything.
     pub fn allow_all() -> Self {
-        Self {
-            rules: Rules::AllowAll,
-        }
+        Self { rules: Rules::AllowAll }
     }
 
     /// Refuses everything.
     pub fn deny_all() -> Self {
-        Self {
-            rules: Rules::DenyAll,
-        }
+        Self { rules: Rules::DenyAll }
     }
 
     /// Whether `subject` may do `operation` on the resource.
-    pub fn allows(
-        &self,
-        subject: Subject<'_>,
-        operation: Operation,
-        kind: ResourceKind,
-        name: &str,
-    ) -> bool {
+    pub fn allows(&self, subject: Subject<'_>, operation: Operation, kind: ResourceKind, name: &str) -> bool {
         let allowed = match self.rules {
             Rules::AllowAll => true,
             Rules::DenyAll => false,
@@ -115,10 +105,7 @@ impl Authorizer {
         resource: T,
     ) -> Result<Granted<T>, Denied<T>> {
         if self.allows(subject, operation, kind, resource.as_ref()) {
-            Ok(Granted {
-                value: resource,
-                operation,
-            })
+            Ok(Granted { value: resource, operation })
         } else {
             Err(Denied(resource))
         }
@@ -130,9 +117,7 @@ impl Authorizer {
         kind.operations()
             .iter()
             .filter(|&&operation| self.allows(subject, operation, kind, name))
-            .fold(OperationSet::default(), |set, &operation| {
-                set.with(operation)
-            })
+            .fold(OperationSet::default(), |set, &operation| set.with(operation))
     }
 }
 
@@ -141,42 +126,26 @@ mod tests {
     use super::*;
 
     fn subject(principal: &Principal) -> Subject<'_> {
-        Subject {
-            principal,
-            host: IpAddr::from([127, 0, 0, 1]),
-        }
+        Subject { principal, host: IpAddr::from([127, 0, 0, 1]) }
     }
 
     #[test]
     fn a_grant_carries_what_was_asked() {
         let nobody = Principal::anonymous();
-        let granted = Authorizer::allow_all()
-            .grant(
-                subject(&nobody),
-                Operation::Read,
-                ResourceKind::Topic,
-                "orders",
-            )
-            .unwrap();
+        let granted =
+            Authorizer::allow_all().grant(subject(&nobody), Operation::Read, ResourceKind::Topic, "orders").unwrap();
         assert_eq!((*granted, granted.operation()), ("orders", Operation::Read));
-        let denied = Authorizer::deny_all().grant(
-            subject(&nobody),
-            Operation::Read,
-            ResourceKind::Topic,
-            "orders",
-        );
+        let denied = Authorizer::deny_all().grant(subject(&nobody), Operation::Read, ResourceKind::Topic, "orders");
         assert_eq!(denied, Err(Denied("orders")));
     }
 
     #[test]
     fn operations_use_kafkas_bits() {
         let nobody = Principal::anonymous();
-        let topic =
-            Authorizer::allow_all().operations(subject(&nobody), ResourceKind::Topic, "orders");
+        let topic = Authorizer::allow_all().operations(subject(&nobody), ResourceKind::Topic, "orders");
         // What Apache Kafka answers for a topic without an authorizer.
         assert_eq!(topic.bits(), 3576);
-        let none =
-            Authorizer::deny_all().operations(subject(&nobody), ResourceKind::Topic, "orders");
+        let none = Authorizer::deny_all().operations(subject(&nobody), ResourceKind::Topic, "orders");
         assert_eq!(none.bits(), 0);
     }
 }

@@ -12,10 +12,7 @@ pub struct Principal {
 impl Principal {
     /// A user with this name.
     pub fn user(name: impl Into<String>) -> Self {
-        Self {
-            kind: "User".to_owned(),
-            name: name.into(),
-        }
+        Self { kind: "User".to_owned(), name: name.into() }
     }
 
     /// Who connects without authentication, `User:ANONYMOUS` as in Kafka.

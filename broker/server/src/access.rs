@@ -7,33 +7,22 @@ use crate::api::Cx;
 impl Cx {
     /// Whether the client may do `operation` on the topic.
     pub fn may_topic(&self, operation: Operation, topic: &str) -> bool {
-        self.broker
-            .authorizer
-            .allows(self.subject(), operation, ResourceKind::Topic, topic)
+        self.broker.authorizer.allows(self.subject(), operation, ResourceKind::Topic, topic)
     }
 
     /// Whether the client may do `operation` on the cluster.
     pub fn may_cluster(&self, operation: Operation) -> bool {
-        self.broker.authorizer.allows(
-            self.subject(),
-            operation,
-            ResourceKind::Cluster,
-            CLUSTER_NAME,
-        )
+        self.broker.authorizer.allows(self.subject(), operation, ResourceKind::Cluster, CLUSTER_NAME)
     }
 
     /// Whether the client may do `operation` on the group.
     pub fn may_group(&self, operation: Operation, group: &str) -> bool {
-        self.broker
-            .authorizer
-            .allows(self.subject(), operation, ResourceKind::Group, group)
+        self.broker.authorizer.allows(self.subject(), operation, ResourceKind::Group, group)
     }
 
     /// Whether the client may write under the transactional id.
     pub fn may_transactional_id(&self, operation: Operation, id: &str) -> bool {
-        self.broker
-            .authorizer
-            .allows(self.subject(), operation, ResourceKind::TransactionalId, id)
+        self.broker.authorizer.allows(self.subject(), operation, ResourceKind::TransactionalId, id)
     }
 
     /// What the client may do with the topic, as KIP-430 has it.
@@ -56,8 +45,6 @@ impl Cx {
     }
 
     fn operations(&self, kind: ResourceKind, name: &str) -> OperationSet {
-        self.broker
-            .authorizer
-            .operations(self.subject(), kind, name)
+        self.broker.authorizer.operations(self.subject(), kind, name)
     }
 }

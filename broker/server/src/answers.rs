@@ -19,18 +19,11 @@ impl Broker {
 
     /// Whether `advertised.listeners` pins the address of this listener.
     pub fn is_address_pinned(&self, listener: &str) -> bool {
-        self.config
-            .current()
-            .advertised
-            .iter()
-            .any(|pinned| pinned.name == listener)
+        self.config.current().advertised.iter().any(|pinned| pinned.name == listener)
     }
 
     /// Whether `compression.type` of the topic is zstd.
     pub fn compresses_with_zstd(&self, topic: &str) -> bool {
-        self.config
-            .topic_config(&self.image(), topic)
-            .compression_type
-            == CompressionType::Zstd
+        self.config.topic_config(&self.image(), topic).compression_type == CompressionType::Zstd
     }
 }

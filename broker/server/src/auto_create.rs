@@ -25,13 +25,7 @@ pub async fn create(broker: &Broker, names: Vec<String>) -> Vec<(String, ErrorCo
         return errors;
     }
     let asked: Vec<String> = topics.iter().map(|topic| topic.name.clone()).collect();
-    match broker
-        .submit_and_serve(Command::CreateTopics {
-            topics,
-            validate_only: false,
-        })
-        .await
-    {
+    match broker.submit_and_serve(Command::CreateTopics { topics, validate_only: false }).await {
         Ok(Reply::CreateTopics(results)) => {
             for result in results {
                 match result {
@@ -42,11 +36,7 @@ pub async fn create(broker: &Broker, names: Vec<String>) -> Vec<(String, ErrorCo
             }
         }
         // The controller did not answer in time or does not lead: the client asks again.
-        Ok(_) | Err(_) => errors.extend(
-            asked
-                .into_iter()
-                .map(|name| (name, ErrorCode::UnknownTopicOrPartition)),
-        ),
+        Ok(_) | Err(_) => errors.extend(asked.into_iter().map(|name| (name, ErrorCode::UnknownTopicOrPartition))),
     }
     errors
 }

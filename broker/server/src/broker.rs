@@ -67,20 +67,13 @@ impl Broker {
         let reply = self.controller.submit(command).await?;
         let index = self.controller.images().borrow().index;
         // The sender lives as long as the broker; without it there is nothing to wait for.
-        drop(
-            self.served
-                .clone()
-                .wait_for(|served| *served >= index)
-                .await,
-        );
+        drop(self.served.clone().wait_for(|served| *served >= index).await);
         Ok(reply)
     }
 }
 
 impl std::fmt::Debug for Broker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Broker")
-            .field("node_id", &self.node_id)
-            .finish_non_exhaustive()
+        f.debug_struct("Broker").field("node_id", &self.node_id).finish_non_exhaustive()
     }
 }

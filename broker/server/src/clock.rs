@@ -9,8 +9,6 @@ pub struct Clock;
 impl Clock {
     /// Milliseconds since 1970, 0 before it.
     pub fn now_ms(&self) -> i64 {
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_millis() as i64)
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
     }
 }

@@ -52,11 +52,7 @@ fn run(args: Args) -> Result<(), StartError> {
     result
 }
 
-async fn serve(
-    settings: Settings,
-    cluster_id: Option<String>,
-    loggers: Arc<Loggers>,
-) -> Result<(), StartError> {
+async fn serve(settings: Settings, cluster_id: Option<String>, loggers: Arc<Loggers>) -> Result<(), StartError> {
     let part = |error| StartError::part("signals", error);
     let mut terminate = signal(SignalKind::terminate()).map_err(part)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(part)?;
@@ -72,10 +68,7 @@ async fn serve(
         why = running.failed() => Some(why),
     };
     if let Some(why) = failure {
-        return Err(StartError::part(
-            "data directories",
-            format!("{why}; there is no directory left to serve"),
-        ));
+        return Err(StartError::part("data directories", format!("{why}; there is no directory left to serve")));
     }
     tracing::info!("stopping");
     // Whoever asks twice does not want to wait.

@@ -16,20 +16,14 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self {
-            requests: [const { AtomicU64::new(0) }; KEYS],
-            malformed: AtomicU64::new(0),
-        }
+        Self { requests: [const { AtomicU64::new(0) }; KEYS], malformed: AtomicU64::new(0) }
     }
 }
 
 impl Metrics {
     /// Counts a request that dispatch accepted.
     pub fn count_request(&self, api_key: i16) {
-        if let Some(counter) = usize::try_from(api_key)
-            .ok()
-            .and_then(|key| self.requests.get(key))
-        {
+        if let Some(counter) = usize::try_from(api_key).ok().and_then(|key| self.requests.get(key)) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -46,11 +40,7 @@ pub fn render(broker: &Broker, net: &NetStats, request_memory: usize) -> String 
     page.head("millrace_requests_total", "counter", "Requests by API.");
     for row in ROWS {
         let count = &broker.metrics.requests[row.key as usize];
-        page.line(
-            "millrace_requests_total",
-            &format!("{{api=\"{}\"}}", row.name),
-            count.load(Ordering::Relaxed),
-        );
+        page.line("millrace_requests_total", &format!("{{api=\"{}\"}}", row.name), count.load(Ordering::Relaxed));
     }
     page.one(
         "millrace_malformed_requests_total",
@@ -72,12 +62,7 @@ pub fn render(broker: &Broker, net: &NetStats, request_memory: usize) -> String 
         broker.answers.waiting() as u64,
     );
     let image = broker.image();
-    page.one(
-        "millrace_metadata_index",
-        "gauge",
-        "Index of the newest metadata record that is applied.",
-        image.index,
-    );
+    page.one("millrace_metadata_index", "gauge", "Index of the newest metadata record that is applied.", image.index);
     storage(&mut page, broker);
     process(&mut page);
     page.text
@@ -85,18 +70,8 @@ pub fn render(broker: &Broker, net: &NetStats, request_memory: usize) -> String 
 
 fn network(page: &mut Page, net: &NetStats) {
     let series: [(&str, &str, &str, &AtomicU64); 8] = [
-        (
-            "millrace_connections",
-            "gauge",
-            "Connections open now.",
-            &net.open,
-        ),
-        (
-            "millrace_connections_accepted_total",
-            "counter",
-            "Connections accepted.",
-            &net.accepted,
-        ),
+        ("millrace_connections", "gauge", "Connections open now.", &net.open),
+        ("millrace_connections_accepted_total", "counter", "Connections accepted.", &net.accepted),
         (
             "millrace_connections_turned_away_total",
             "counter",
@@ -115,24 +90,9 @@ fn network(page: &mut Page, net: &NetStats) {
             "Connections ended by an error of the broker's own.",
             &net.panicked,
         ),
-        (
-            "millrace_connections_idle_total",
-            "counter",
-            "Connections ended for silence.",
-            &net.idle,
-        ),
-        (
-            "millrace_received_bytes_total",
-            "counter",
-            "Bytes of requests.",
-            &net.bytes_in,
-        ),
-        (
-            "millrace_sent_bytes_total",
-            "counter",
-            "Bytes of answers.",
-            &net.bytes_out,
-        ),
+        ("millrace_connections_idle_total", "counter", "Connections ended for silence.", &net.idle),
+        ("millrace_received_bytes_total", "counter", "Bytes of requests.", &net.bytes_in),
+        ("millrace_sent_bytes_total", "counter", "Bytes of answers.", &net.bytes_out),
     ];
     for (name, kind, help, value) in series {
         page.one(name, kind, help, value.load(Ordering::Relaxed));
@@ -141,12 +101,7 @@ fn network(page: &mut Page, net: &NetStats) {
 
 fn storage(page: &mut Page, broker: &Broker) {
     let partitions = broker.replicas.partitions();
-    page.one(
-        "millrace_partitions",
-        "gauge",
-        "Partitions on this broker.",
-        partitions.len() as u64,
-    );
+    page.one("millrace_partitions", "gauge", "Partitions on this broker.", partitions.len() as u64);
     page.one(
         "millrace_log_bytes",
         "gauge",
@@ -168,20 +123,10 @@ fn process(page: &mut Page) {
     const PAGE_BYTES: u64 = 4096;
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     if let Some(pages) = statm.split(' ').nth(1).and_then(|n| n.parse::<u64>().ok()) {
-        page.one(
-            "process_resident_memory_bytes",
-            "gauge",
-            "Resident memory.",
-            pages * PAGE_BYTES,
-        );
+        page.one("process_resident_memory_bytes", "gauge", "Resident memory.", pages * PAGE_BYTES);
     }
     if let Ok(files) = std::fs::read_dir("/proc/self/fd") {
-        page.one(
-            "process_open_fds",
-            "gauge",
-            "Open files and sockets.",
-            files.count() as u64,
-        );
+        page.one("process_open_fds", "gauge", "Open files and sockets.", files.count() as u64);
     }
 }
 

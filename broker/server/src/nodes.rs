@@ -28,46 +28,27 @@ pub struct Node {
 
 /// Brokers that are not fenced and have the client's listener, by ascending id.
 pub fn live(cx: &Cx, image: &Image) -> Vec<Node> {
-    image
-        .live_brokers()
-        .filter_map(|broker| node(cx, broker))
-        .collect()
+    image.live_brokers().filter_map(|broker| node(cx, broker)).collect()
 }
 
 /// All registered brokers with the client's listener, fenced ones too, by ascending id.
 pub fn registered(cx: &Cx, image: &Image) -> Vec<Node> {
-    image
-        .brokers()
-        .filter_map(|broker| node(cx, broker))
-        .collect()
+    image.brokers().filter_map(|broker| node(cx, broker)).collect()
 }
 
 /// One broker, if it is not fenced and has the client's listener.
 pub fn live_one(cx: &Cx, image: &Image, id: NodeId) -> Option<Node> {
-    image
-        .broker(id)
-        .filter(|broker| !broker.fenced)
-        .and_then(|broker| node(cx, broker))
+    image.broker(id).filter(|broker| !broker.fenced).and_then(|broker| node(cx, broker))
 }
 
 fn node(cx: &Cx, broker: &BrokerImage) -> Option<Node> {
     let endpoint = broker.endpoint(&cx.conn.listener)?;
-    let (host, port) =
-        if broker.id == cx.broker.node_id && !cx.broker.is_address_pinned(&cx.conn.listener) {
-            (
-                printable(cx.conn.local_addr.ip()),
-                cx.conn.local_addr.port(),
-            )
-        } else {
-            (endpoint.host.clone(), endpoint.port)
-        };
-    Some(Node {
-        id: broker.id,
-        host,
-        port: i32::from(port),
-        rack: broker.rack.clone(),
-        fenced: broker.fenced,
-    })
+    let (host, port) = if broker.id == cx.broker.node_id && !cx.broker.is_address_pinned(&cx.conn.listener) {
+        (printable(cx.conn.local_addr.ip()), cx.conn.local_addr.port())
+    } else {
+        (endpoint.host.clone(), endpoint.port)
+    };
+    Some(Node { id: broker.id, host, port: i32::from(port), rack: broker.rack.clone(), fenced: broker.fenced })
 }
 
 /// An address as text; an IPv4 address that arrived on an IPv6 socket is shown as IPv4.

@@ -37,29 +37,17 @@ pub struct Item {
 impl Item {
     /// A partition that is here.
     pub fn new(partition: Arc<Partition>, wanted: Wanted) -> Self {
-        Self {
-            partition: Ok(partition),
-            wanted,
-            looked_up: true,
-        }
+        Self { partition: Ok(partition), wanted, looked_up: true }
     }
 
     /// A partition that the client may not read, or that does not exist.
     pub fn unreadable(error: ErrorCode, wanted: Wanted) -> Self {
-        Self {
-            partition: Err(error),
-            wanted,
-            looked_up: false,
-        }
+        Self { partition: Err(error), wanted, looked_up: false }
     }
 
     /// A partition that exists, and cannot be read here.
     pub fn failed(error: ErrorCode, wanted: Wanted) -> Self {
-        Self {
-            partition: Err(error),
-            wanted,
-            looked_up: true,
-        }
+        Self { partition: Err(error), wanted, looked_up: true }
     }
 }
 
@@ -125,8 +113,7 @@ pub async fn read(items: &[Item], limits: Limits) -> Vec<Found> {
     let deadline = Instant::now() + limits.max_wait;
     let found = read_once(items, limits).await;
     let bytes: usize = found.iter().map(|found| found.bytes).sum();
-    let enough =
-        bytes >= limits.min_bytes || items.is_empty() || found.iter().any(Found::is_urgent);
+    let enough = bytes >= limits.min_bytes || items.is_empty() || found.iter().any(Found::is_urgent);
     if enough || limits.max_wait.is_zero() {
         return found;
     }
@@ -162,9 +149,7 @@ async fn read_one(item: &Item, isolation: Isolation, left: usize, at_least_one: 
     };
     let spec = FetchSpec {
         offset: item.wanted.offset,
-        max_bytes: usize::try_from(item.wanted.max_bytes)
-            .unwrap_or(0)
-            .min(left),
+        max_bytes: usize::try_from(item.wanted.max_bytes).unwrap_or(0).min(left),
         at_least_one,
         isolation,
         // Fetch takes every negative epoch for none, unlike the other requests.

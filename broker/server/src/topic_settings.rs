@@ -46,17 +46,11 @@ pub fn effective(config: &LiveConfig, own: &[(String, String)]) -> Vec<TopicSett
             let set = own.iter().find(|(key, _)| key == def.name);
             let (value, origin) = match set {
                 Some((_, value)) => (value.clone(), Origin::Topic),
-                None => inherited(config, def.name).unwrap_or_else(|| {
-                    (def.default.unwrap_or_default().to_owned(), Origin::Default)
-                }),
+                None => inherited(config, def.name)
+                    .unwrap_or_else(|| (def.default.unwrap_or_default().to_owned(), Origin::Default)),
             };
             let sensitive = def.kind == Kind::Password;
-            TopicSetting {
-                name: def.name,
-                value: (!sensitive).then_some(value),
-                origin,
-                sensitive,
-            }
+            TopicSetting { name: def.name, value: (!sensitive).then_some(value), origin, sensitive }
         })
         .collect()
 }
@@ -68,10 +62,7 @@ fn inherited(config: &LiveConfig, key: &str) -> Option<(String, Origin)> {
         } else if let Some(value) = config.of_cluster(synonym) {
             (value, Origin::Cluster)
         } else {
-            (
-                config.settings().own(synonym)?.value.clone(),
-                Origin::Static,
-            )
+            (config.settings().own(synonym)?.value.clone(), Origin::Static)
         };
         Some((topic::scale(&value, *unit), origin))
     })

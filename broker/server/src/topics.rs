@@ -51,11 +51,7 @@ impl<'a> Reachable<'a> {
         let mut offline = Nodes::new();
         for (at, id) in partition.replicas.iter().enumerate() {
             let dir = partition.dirs.get(at).copied().unwrap_or(DirId::UNASSIGNED);
-            if !self
-                .image
-                .broker(*id)
-                .is_some_and(|broker| self.serves(broker) && has_dir(broker, dir))
-            {
+            if !self.image.broker(*id).is_some_and(|broker| self.serves(broker) && has_dir(broker, dir)) {
                 offline.push(*id);
             }
         }
@@ -64,11 +60,7 @@ impl<'a> Reachable<'a> {
 
     /// Those of the nodes that are alive and have the listener (what Metadata v0 shows).
     pub fn alive(&self, nodes: &Nodes) -> Nodes {
-        nodes
-            .iter()
-            .copied()
-            .filter(|id| self.image.broker(*id).is_some_and(|b| self.serves(b)))
-            .collect()
+        nodes.iter().copied().filter(|id| self.image.broker(*id).is_some_and(|b| self.serves(b))).collect()
     }
 
     fn serves(&self, broker: &BrokerImage) -> bool {
@@ -78,8 +70,7 @@ impl<'a> Reachable<'a> {
 
 /// A replica whose directory is not settled yet counts as online (`BrokerRegistration.hasOnlineDir`).
 fn has_dir(broker: &BrokerImage, dir: DirId) -> bool {
-    dir != DirId::LOST
-        && (dir == DirId::UNASSIGNED || broker.dirs.is_empty() || broker.dirs.contains(&dir))
+    dir != DirId::LOST && (dir == DirId::UNASSIGNED || broker.dirs.is_empty() || broker.dirs.contains(&dir))
 }
 
 #[cfg(test)]
@@ -91,12 +82,7 @@ mod tests {
     const DIR: DirId = DirId([7; 16]);
 
     fn register(id: NodeId, listener: &str, fenced: bool) -> Record {
-        let endpoint = Endpoint {
-            listener: listener.to_owned(),
-            host: "h".to_owned(),
-            port: 1,
-            security_protocol: 0,
-        };
+        let endpoint = Endpoint { listener: listener.to_owned(), host: "h".to_owned(), port: 1, security_protocol: 0 };
         let registration = BrokerRegistration {
             id,
             incarnation: IncarnationId([1; 16]),
@@ -120,10 +106,7 @@ mod tests {
             register(1, "PLAINTEXT", false),
             register(2, "OTHER", false),
             register(3, "PLAINTEXT", true),
-            Record::Topic {
-                name: "t".to_owned(),
-                id: TopicId([1; 16]),
-            },
+            Record::Topic { name: "t".to_owned(), id: TopicId([1; 16]) },
         ] {
             image.apply(&record);
         }
@@ -151,18 +134,11 @@ mod tests {
     fn replicas_are_offline_for_many_reasons() {
         let image = image();
         let reachable = Reachable::new(&image, "PLAINTEXT");
-        let offline = |dir| {
-            reachable
-                .offline_replicas(&partition(1, &[1, 2, 3, 4], dir))
-                .to_vec()
-        };
+        let offline = |dir| reachable.offline_replicas(&partition(1, &[1, 2, 3, 4], dir)).to_vec();
         assert_eq!(offline(DIR), [2, 3, 4]);
         assert_eq!(offline(DirId::UNASSIGNED), [2, 3, 4]);
         assert_eq!(offline(DirId::LOST), [1, 2, 3, 4]);
-        assert_eq!(
-            reachable.alive(&Nodes::from_slice(&[3, 1, 9])).to_vec(),
-            [1]
-        );
+        assert_eq!(reachable.alive(&Nodes::from_slice(&[3, 1, 9])).to_vec(), [1]);
     }
 
     #[test]

@@ -12,11 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_millrace-broker"));
-    command
-        .env_clear()
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
@@ -39,17 +35,9 @@ fn in_dir(dir: &Path, overrides: &[&str]) -> Command {
 
 /// Runs to the end and returns the only line on standard error.
 fn refusal(mut command: Command) -> String {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command.output().unwrap();
+    let Output { status, stdout, stderr } = command.output().unwrap();
     let text = String::from_utf8(stderr).unwrap();
-    assert!(
-        !status.success(),
-        "it started: {}",
-        String::from_utf8_lossy(&stdout)
-    );
+    assert!(!status.success(), "it started: {}", String::from_utf8_lossy(&stdout));
     assert_eq!(stdout, b"", "nothing is ready");
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 1, "{text}");
@@ -74,23 +62,13 @@ impl Broker {
     fn start(mut command: Command) -> Broker {
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap())
-            .read_line(&mut line)
-            .unwrap();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         if line.is_empty() {
             let mut text = String::new();
-            child
-                .stderr
-                .as_mut()
-                .unwrap()
-                .read_to_string(&mut text)
-                .unwrap();
+            child.stderr.as_mut().unwrap().read_to_string(&mut text).unwrap();
             panic!("not ready: {text}");
         }
-        Broker {
-            child,
-            line: line.trim_end().to_owned(),
-        }
+        Broker { child, line: line.trim_end().to_owned() }
     }
 
     fn stop(mut self) {
@@ -119,53 +97,22 @@ impl Drop for Broker {
 fn bad_settings_are_named() {
     refuses(
         with(&["log.retention.hour=1"]),
-        &[
-            "log.retention.hour",
-            "--override",
-            "did you mean log.retention.hours?",
-        ],
+        &["log.retention.hour", "--override", "did you mean log.retention.hours?"],
     );
-    refuses(
-        with(&["num.partitions=0"]),
-        &["num.partitions=0", "at least 1"],
-    );
-    refuses(
-        with(&["num.partitions=many"]),
-        &["num.partitions=many", "not a 32-bit integer"],
-    );
-    refuses(
-        with(&["node.id=1", "broker.id=2"]),
-        &["node.id=1", "broker.id=2"],
-    );
-    refuses(
-        with(&["listeners=SSL://localhost:9093"]),
-        &["listeners", "TLS", "PLAINTEXT"],
-    );
-    refuses(
-        with(&["controller.quorum.voters=1@a:1,2@b:1"]),
-        &["controller.quorum.voters", "name only this node"],
-    );
-    refuses(
-        with(&["process.roles=controller"]),
-        &["process.roles=controller", "broker,controller"],
-    );
-    refuses(
-        with(&["log.cleanup.policy=compact"]),
-        &["log.cleanup.policy=compact", "delete"],
-    );
+    refuses(with(&["num.partitions=0"]), &["num.partitions=0", "at least 1"]);
+    refuses(with(&["num.partitions=many"]), &["num.partitions=many", "not a 32-bit integer"]);
+    refuses(with(&["node.id=1", "broker.id=2"]), &["node.id=1", "broker.id=2"]);
+    refuses(with(&["listeners=SSL://localhost:9093"]), &["listeners", "TLS", "PLAINTEXT"]);
+    refuses(with(&["controller.quorum.voters=1@a:1,2@b:1"]), &["controller.quorum.voters", "name only this node"]);
+    refuses(with(&["process.roles=controller"]), &["process.roles=controller", "broker,controller"]);
+    refuses(with(&["log.cleanup.policy=compact"]), &["log.cleanup.policy=compact", "delete"]);
     refuses(
         with(&["authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer"]),
         &["authorizer.class.name", "remove"],
     );
     let mut command = program();
     command.env("KAFKA_NUM_PARTITIONS", "0");
-    refuses(
-        command,
-        &[
-            "num.partitions=0",
-            "environment variable KAFKA_NUM_PARTITIONS",
-        ],
-    );
+    refuses(command, &["num.partitions=0", "environment variable KAFKA_NUM_PARTITIONS"]);
 }
 
 #[test]
@@ -179,14 +126,7 @@ fn bad_files_are_named() {
     };
     refuses(command(), &["server.properties", "cannot be read"]);
     std::fs::write(&file, "node.id=1\nnum.partitions=-3\n").unwrap();
-    refuses(
-        command(),
-        &[
-            "num.partitions=-3",
-            "server.properties line 2",
-            "at least 1",
-        ],
-    );
+    refuses(command(), &["num.partitions=-3", "server.properties line 2", "at least 1"]);
 }
 
 #[test]
@@ -196,20 +136,9 @@ fn a_busy_port_is_found_before_anything_is_written() {
     let busy = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = busy.local_addr().unwrap().port();
     let listeners = format!("listeners=PLAINTEXT://127.0.0.1:{port}");
-    refuses(
-        in_dir(&data, &[&listeners]),
-        &[
-            "PLAINTEXT",
-            &format!("127.0.0.1:{port}"),
-            "in use",
-            "listeners",
-        ],
-    );
+    refuses(in_dir(&data, &[&listeners]), &["PLAINTEXT", &format!("127.0.0.1:{port}"), "in use", "listeners"]);
     assert!(!data.exists());
-    refuses(
-        in_dir(&data, &["listeners=PLAINTEXT://no-such-host.invalid:0"]),
-        &["no-such-host.invalid", "listeners"],
-    );
+    refuses(in_dir(&data, &["listeners=PLAINTEXT://no-such-host.invalid:0"]), &["no-such-host.invalid", "listeners"]);
 }
 
 #[test]
@@ -219,16 +148,10 @@ fn directories_of_others_are_refused_and_left_alone() {
     let first = Broker::start(in_dir(&data, &[]));
     refuses(in_dir(&data, &[]), &["data", "another broker", "log.dirs"]);
     first.stop();
-    refuses(
-        in_dir(&data, &["node.id=2"]),
-        &["belongs to node 1", "set node.id=1"],
-    );
+    refuses(in_dir(&data, &["node.id=2"]), &["belongs to node 1", "set node.id=1"]);
     let mut command = in_dir(&data, &[]);
     command.args(["--cluster-id", "5L6g3nShT-eMCtK--X86sw"]);
-    refuses(
-        command,
-        &["belongs to cluster", "5L6g3nShT-eMCtK--X86sw", "log.dirs"],
-    );
+    refuses(command, &["belongs to cluster", "5L6g3nShT-eMCtK--X86sw", "log.dirs"]);
     let identity = data.join("millrace.properties");
     let text = std::fs::read_to_string(&identity).unwrap();
     std::fs::write(&identity, text.replace("version=1", "version=2")).unwrap();
@@ -247,10 +170,7 @@ fn unusable_directories_are_refused() {
     let file = dir.path().join("file");
     std::fs::write(&file, "").unwrap();
     refuses(in_dir(&file, &[]), &["file", "in the way", "log.dirs"]);
-    refuses(
-        in_dir(Path::new("/proc/millrace"), &[]),
-        &["/proc/millrace", "log.dirs"],
-    );
+    refuses(in_dir(Path::new("/proc/millrace"), &[]), &["/proc/millrace", "log.dirs"]);
 }
 
 #[test]
@@ -260,20 +180,11 @@ fn it_starts_says_where_and_stops_soon() {
     let broker = Broker::start(in_dir(&data, &[]));
     let line = broker.line.clone();
     assert!(line.starts_with("millrace-broker "), "{line}");
-    let address = line
-        .split("ready: ")
-        .nth(1)
-        .and_then(|rest| rest.split(' ').next())
-        .unwrap();
+    let address = line.split("ready: ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
     assert!(!address.ends_with(":0"), "{line}");
     std::net::TcpStream::connect(address).unwrap();
     assert!(line.contains(&format!("data {}", data.display())), "{line}");
-    let cluster = line
-        .split("(cluster ")
-        .nth(1)
-        .and_then(|rest| rest.split(',').next())
-        .unwrap()
-        .to_owned();
+    let cluster = line.split("(cluster ").nth(1).and_then(|rest| rest.split(',').next()).unwrap().to_owned();
     broker.stop();
     let again = Broker::start(in_dir(&data, &[]));
     assert!(again.line.contains(&cluster), "{}", again.line);
@@ -289,13 +200,7 @@ fn it_tells_about_itself() {
     };
     assert!(say(&["--version"]).starts_with("millrace-broker 0."));
     assert!(say(&["--help"]).contains("--override <KEY=VALUE>"));
-    let printed = say(&[
-        "--print-config",
-        "--override",
-        "num.partitions=4",
-        "--override",
-        "ssl.key.password=hunter2",
-    ]);
+    let printed = say(&["--print-config", "--override", "num.partitions=4", "--override", "ssl.key.password=hunter2"]);
     assert!(printed.contains("num.partitions=4    # --override"));
     assert!(printed.contains("ssl.key.password=[hidden]"));
     assert!(!printed.contains("hunter2"));

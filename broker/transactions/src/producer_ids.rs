@@ -145,10 +145,7 @@ mod tests {
                     return Err(ApiError::new(ErrorCode::NotController, "no leader"));
                 }
                 let block = this.blocks.fetch_add(1, Ordering::SeqCst);
-                Ok(ProducerIdBlock {
-                    first: block * 1000,
-                    len: 1000,
-                })
+                Ok(ProducerIdBlock { first: block * 1000, len: 1000 })
             })
         }
     }

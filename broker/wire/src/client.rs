@@ -80,21 +80,14 @@ impl Client {
     }
 
     /// Sends a request in one version and waits for its answer.
-    pub async fn call<R: Request>(
-        &mut self,
-        version: i16,
-        request: &R,
-    ) -> Result<R::Response, ClientError> {
+    pub async fn call<R: Request>(&mut self, version: i16, request: &R) -> Result<R::Response, ClientError> {
         let correlation_id = self.send(version, request).await?;
         let body = self.receive(R::KEY, version, correlation_id).await?;
         Ok(decode_request(body, version)?.0)
     }
 
     /// Sends a request in the newest version that both sides speak.
-    pub async fn negotiate<R: Request>(
-        &mut self,
-        request: &R,
-    ) -> Result<(R::Response, i16), ClientError> {
+    pub async fn negotiate<R: Request>(&mut self, request: &R) -> Result<(R::Response, i16), ClientError> {
         let version = self.version_of::<R>().await?;
         Ok((self.call(version, request).await?, version))
     }
@@ -123,28 +116,19 @@ impl Client {
             .with_client_software_name(StrBytes::from_static_str("millrace"))
             .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
         let response = self.call(3, &request).await?;
-        Ok(response
-            .api_keys
-            .iter()
-            .map(|api| (api.api_key, (api.min_version, api.max_version)))
-            .collect())
+        Ok(response.api_keys.iter().map(|api| (api.api_key, (api.min_version, api.max_version))).collect())
     }
 
     /// Sends a request and returns its correlation id; the answer is read by
     /// [`Client::receive`]. For tests that pipeline.
-    pub async fn send<R: Request>(
-        &mut self,
-        version: i16,
-        request: &R,
-    ) -> Result<i32, ClientError> {
+    pub async fn send<R: Request>(&mut self, version: i16, request: &R) -> Result<i32, ClientError> {
         self.correlation_id = self.correlation_id.wrapping_add(1);
         let header = CrateHeader::default()
             .with_request_api_key(R::KEY)
             .with_request_api_version(version)
             .with_correlation_id(self.correlation_id)
             .with_client_id(Some(self.client_id.clone()));
-        let header_version =
-            request_header_version(R::KEY, version).ok_or(ClientError::Unsupported(R::KEY))?;
+        let header_version = request_header_version(R::KEY, version).ok_or(ClientError::Unsupported(R::KEY))?;
         let mut frame = BytesMut::new();
         frame.put_i32(0);
         encode(&header, &mut frame, header_version)?;
@@ -161,20 +145,13 @@ impl Client {
     }
 
     /// Reads the answer to a request, and returns its body.
-    pub async fn receive(
-        &mut self,
-        api_key: i16,
-        version: i16,
-        correlation_id: i32,
-    ) -> Result<Bytes, ClientError> {
+    pub async fn receive(&mut self, api_key: i16, version: i16, correlation_id: i32) -> Result<Bytes, ClientError> {
         let mut body = self.receive_raw().await?;
         let mut reader = Reader::new(&body);
         let malformed = |error| ClientError::Protocol(format!("{error}"));
         let got = reader.i32().map_err(malformed)?;
         if got != correlation_id {
-            return Err(ClientError::Protocol(format!(
-                "correlation id {got} instead of {correlation_id}"
-            )));
+            return Err(ClientError::Protocol(format!("correlation id {got} instead of {correlation_id}")));
         }
         if response_header_version(api_key, version) >= 1 {
             reader.skip_tagged_fields().map_err(malformed)?;
@@ -202,13 +179,9 @@ impl Client {
 }
 
 fn encode<M: Encodable>(message: &M, buf: &mut BytesMut, version: i16) -> Result<(), ClientError> {
-    message
-        .encode(buf, version)
-        .map_err(|error| CodecError::Unencodable(error.to_string()).into())
+    message.encode(buf, version).map_err(|error| CodecError::Unencodable(error.to_string()).into())
 }
 
 async fn within<F: Future>(timeout: Duration, future: F) -> Result<F::Output, ClientError> {
-    tokio::time::timeout(timeout, future)
-        .await
-        .map_err(|_| ClientError::Timeout(timeout))
+    tokio::time::timeout(timeout, future).await.map_err(|_| ClientError::Timeout(timeout))
 }

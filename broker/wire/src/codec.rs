@@ -28,10 +28,7 @@ pub enum CodecError {
 ///
 /// The crate panics on a count that overflows the address space; that panic is
 /// caught here and reported as a malformed request.
-pub fn decode_request<R: Decodable>(
-    mut body: Bytes,
-    version: i16,
-) -> Result<(R, usize), CodecError> {
+pub fn decode_request<R: Decodable>(mut body: Bytes, version: i16) -> Result<(R, usize), CodecError> {
     let decoded = catch_unwind(AssertUnwindSafe(|| {
         let request = R::decode(&mut body, version);
         (request, body.len())
@@ -39,9 +36,7 @@ pub fn decode_request<R: Decodable>(
     match decoded {
         Ok((Ok(request), trailing)) => Ok((request, trailing)),
         Ok((Err(error), _)) => Err(CodecError::Malformed(error.to_string())),
-        Err(_) => Err(CodecError::Malformed(
-            "a count is out of all proportion".to_owned(),
-        )),
+        Err(_) => Err(CodecError::Malformed("a count is out of all proportion".to_owned())),
     }
 }
 

@@ -6,9 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::codec::{CodecError, HEADER_ROOM, begin_response, finish_size};
 use crate::frame::Frame;
 use crate::message::WireResponse;
-use crate::write::{
-    put_compact_string, put_count, put_nullable_compact_string, put_string, put_uvarint,
-};
+use crate::write::{put_compact_string, put_count, put_nullable_compact_string, put_string, put_uvarint};
 
 /// First version with an error and a session id at the top.
 const FIRST_WITH_SESSION: i16 = 7;
@@ -143,12 +141,7 @@ pub struct NodeEndpoint {
 }
 
 impl WireResponse for FetchResponse {
-    fn encode_frame(
-        self,
-        api_key: i16,
-        version: i16,
-        correlation_id: i32,
-    ) -> Result<Frame, CodecError> {
+    fn encode_frame(self, api_key: i16, version: i16, correlation_id: i32) -> Result<Frame, CodecError> {
         let partitions: usize = self.topics.iter().map(|t| t.partitions.len()).sum();
         let mut out = Segments::with_room(HEADER_ROOM + 64 + partitions * PARTITION_ROOM);
         begin_response(&mut out.fixed, api_key, version, correlation_id);
@@ -165,10 +158,7 @@ struct Segments {
 
 impl Segments {
     fn with_room(room: usize) -> Self {
-        Self {
-            done: Vec::new(),
-            fixed: BytesMut::with_capacity(room),
-        }
+        Self { done: Vec::new(), fixed: BytesMut::with_capacity(room) }
     }
 
     fn put_records(&mut self, records: Vec<Bytes>) {

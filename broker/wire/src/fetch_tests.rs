@@ -8,69 +8,37 @@ use proptest::prelude::*;
 const KEY: i16 = 1;
 
 fn arb_partition() -> impl Strategy<Value = FetchPartition> {
-    let record = prop_oneof![
-        prop::collection::vec(any::<u8>(), 0..40),
-        prop::collection::vec(any::<u8>(), 500..1500),
-    ]
-    .prop_map(Bytes::from);
-    let aborted =
-        (any::<i64>(), any::<i64>()).prop_map(|(producer_id, first_offset)| AbortedTransaction {
-            producer_id,
-            first_offset,
-        });
+    let record = prop_oneof![prop::collection::vec(any::<u8>(), 0..40), prop::collection::vec(any::<u8>(), 500..1500),]
+        .prop_map(Bytes::from);
+    let aborted = (any::<i64>(), any::<i64>())
+        .prop_map(|(producer_id, first_offset)| AbortedTransaction { producer_id, first_offset });
     (
-        (
-            any::<i32>(),
-            any::<i16>(),
-            any::<i64>(),
-            any::<i64>(),
-            any::<i64>(),
-        ),
+        (any::<i32>(), any::<i16>(), any::<i64>(), any::<i64>(), any::<i64>()),
         prop::option::of((0i32..9, any::<i64>())),
         prop::option::of((0i32..9, any::<i32>())),
         prop::option::of(prop::collection::vec(aborted, 0..3)),
         -1i32..5,
         prop::collection::vec(record, 0..4),
     )
-        .prop_map(
-            |(base, diverging, leader, aborted, preferred, records)| FetchPartition {
-                index: base.0,
-                error: base.1,
-                high_watermark: base.2,
-                last_stable_offset: base.3,
-                log_start_offset: base.4,
-                diverging: diverging.map(|(epoch, end_offset)| EpochEnd { epoch, end_offset }),
-                current_leader: leader.map(|(id, epoch)| Leader { id, epoch }),
-                aborted,
-                preferred_read_replica: preferred,
-                records,
-            },
-        )
+        .prop_map(|(base, diverging, leader, aborted, preferred, records)| FetchPartition {
+            index: base.0,
+            error: base.1,
+            high_watermark: base.2,
+            last_stable_offset: base.3,
+            log_start_offset: base.4,
+            diverging: diverging.map(|(epoch, end_offset)| EpochEnd { epoch, end_offset }),
+            current_leader: leader.map(|(id, epoch)| Leader { id, epoch }),
+            aborted,
+            preferred_read_replica: preferred,
+            records,
+        })
 }
 
 fn arb_response() -> impl Strategy<Value = FetchResponse> {
-    let topic = (
-        "[a-z]{0,12}",
-        any::<[u8; 16]>(),
-        prop::collection::vec(arb_partition(), 0..4),
-    )
-        .prop_map(|(name, id, partitions)| FetchTopic {
-            name,
-            id,
-            partitions,
-        });
-    let endpoint = (
-        0i32..9,
-        "[a-z]{1,12}",
-        any::<u16>(),
-        prop::option::of("[a-z]{0,5}"),
-    )
-        .prop_map(|(node_id, host, port, rack)| NodeEndpoint {
-            node_id,
-            host,
-            port: i32::from(port),
-            rack,
-        });
+    let topic = ("[a-z]{0,12}", any::<[u8; 16]>(), prop::collection::vec(arb_partition(), 0..4))
+        .prop_map(|(name, id, partitions)| FetchTopic { name, id, partitions });
+    let endpoint = (0i32..9, "[a-z]{1,12}", any::<u16>(), prop::option::of("[a-z]{0,5}"))
+        .prop_map(|(node_id, host, port, rack)| NodeEndpoint { node_id, host, port: i32::from(port), rack });
     (
         any::<i32>(),
         any::<i16>(),
@@ -78,27 +46,20 @@ fn arb_response() -> impl Strategy<Value = FetchResponse> {
         prop::collection::vec(topic, 0..4),
         prop::collection::vec(endpoint, 0..3),
     )
-        .prop_map(
-            |(throttle_ms, error, session_id, topics, node_endpoints)| FetchResponse {
-                throttle_ms,
-                error,
-                session_id,
-                topics,
-                node_endpoints,
-            },
-        )
+        .prop_map(|(throttle_ms, error, session_id, topics, node_endpoints)| FetchResponse {
+            throttle_ms,
+            error,
+            session_id,
+            topics,
+            node_endpoints,
+        })
 }
 
 /// The same answer for the crate, without what the version lacks.
 fn for_crate(ours: &FetchResponse, version: i16) -> CrateResponse {
     let mut response = CrateResponse::default()
         .with_throttle_time_ms(ours.throttle_ms)
-        .with_responses(
-            ours.topics
-                .iter()
-                .map(|t| crate_topic(t, version))
-                .collect(),
-        );
+        .with_responses(ours.topics.iter().map(|t| crate_topic(t, version)).collect());
     if version >= FIRST_WITH_SESSION {
         response.error_code = ours.error;
         response.session_id = ours.session_id;
@@ -120,12 +81,8 @@ fn for_crate(ours: &FetchResponse, version: i16) -> CrateResponse {
 }
 
 fn crate_topic(ours: &FetchTopic, version: i16) -> theirs::FetchableTopicResponse {
-    let topic = theirs::FetchableTopicResponse::default().with_partitions(
-        ours.partitions
-            .iter()
-            .map(|p| crate_partition(p, version))
-            .collect(),
-    );
+    let topic = theirs::FetchableTopicResponse::default()
+        .with_partitions(ours.partitions.iter().map(|p| crate_partition(p, version)).collect());
     if version >= FIRST_WITH_TOPIC_ID {
         topic.with_topic_id(uuid::Uuid::from_bytes(ours.id))
     } else {
@@ -182,17 +139,10 @@ fn large_record_sets_are_not_copied() {
     let mut partition = FetchPartition::empty(0, 0);
     partition.records = vec![batch.clone(), batch.clone()];
     let response = FetchResponse {
-        topics: vec![FetchTopic {
-            partitions: vec![partition],
-            ..FetchTopic::default()
-        }],
+        topics: vec![FetchTopic { partitions: vec![partition], ..FetchTopic::default() }],
         ..FetchResponse::default()
     };
     let frame = response.encode_frame(KEY, 18, 1).unwrap();
-    let shared = frame
-        .segments()
-        .iter()
-        .filter(|segment| segment.as_ptr() == batch.as_ptr())
-        .count();
+    let shared = frame.segments().iter().filter(|segment| segment.as_ptr() == batch.as_ptr()).count();
     assert_eq!(shared, 2);
 }

@@ -13,9 +13,7 @@ pub struct Frame {
 impl Frame {
     /// A frame of one piece.
     pub fn single(bytes: Bytes) -> Self {
-        Self {
-            segments: vec![bytes],
-        }
+        Self { segments: vec![bytes] }
     }
 
     /// A frame of several pieces, in the order in which they are written.

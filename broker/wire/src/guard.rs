@@ -19,12 +19,8 @@ pub const MAX_ELEMENTS: usize = 256 * 1024;
 /// without a schema are refused.
 pub fn check(api_key: i16, version: i16, body: &[u8]) -> Result<usize, WireError> {
     let schema = schema::of(api_key).ok_or(WireError::NoSchema(api_key))?;
-    let mut walk = Walk {
-        reader: Reader::new(body),
-        version,
-        flexible: version >= schema.flexible_from,
-        room: MAX_ELEMENTS,
-    };
+    let mut walk =
+        Walk { reader: Reader::new(body), version, flexible: version >= schema.flexible_from, room: MAX_ELEMENTS };
     walk.fields(schema.fields)?;
     Ok(walk.reader.position())
 }
@@ -60,9 +56,7 @@ impl Walk<'_> {
         for _ in 0..count {
             let tag = self.reader.uvarint()?;
             let size = self.reader.uvarint()? as usize;
-            let known = fields
-                .iter()
-                .find(|field| field.tag == Some(tag) && field.is_in(self.version));
+            let known = fields.iter().find(|field| field.tag == Some(tag) && field.is_in(self.version));
             let Some(field) = known else {
                 self.reader.take(size)?;
                 continue;
@@ -133,10 +127,7 @@ impl Walk<'_> {
     }
 
     fn spend(&mut self, elements: usize) -> Result<(), WireError> {
-        self.room = self
-            .room
-            .checked_sub(elements)
-            .ok_or(WireError::TooManyElements)?;
+        self.room = self.room.checked_sub(elements).ok_or(WireError::TooManyElements)?;
         Ok(())
     }
 

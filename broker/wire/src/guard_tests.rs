@@ -17,13 +17,8 @@ struct Writer {
 
 impl Writer {
     fn message(schema: &Schema, version: i16, seed: u64) -> Self {
-        let mut writer = Self {
-            out: BytesMut::new(),
-            counts: Vec::new(),
-            version,
-            flexible: version >= schema.flexible_from,
-            seed,
-        };
+        let mut writer =
+            Self { out: BytesMut::new(), counts: Vec::new(), version, flexible: version >= schema.flexible_from, seed };
         writer.fields(schema.fields);
         writer
     }
@@ -108,9 +103,7 @@ impl Writer {
 
     fn string(&mut self) {
         let len = self.random(9) as usize;
-        let text: String = (0..len)
-            .map(|_| (b'a' + self.random(26) as u8) as char)
-            .collect();
+        let text: String = (0..len).map(|_| (b'a' + self.random(26) as u8) as char).collect();
         if self.flexible {
             crate::write::put_compact_string(&mut self.out, &text);
         } else {
@@ -152,17 +145,11 @@ fn agrees<R: Request>() {
                 Err(error) => panic!("{name}: {error}"),
             }
             for cut in 0..body.len() {
-                assert!(
-                    check(R::KEY, version, &body[..cut]).is_err(),
-                    "{name} cut {cut}"
-                );
+                assert!(check(R::KEY, version, &body[..cut]).is_err(), "{name} cut {cut}");
             }
             for &at in &message.counts {
                 let hostile = inflated(&body, at, message.flexible);
-                assert!(
-                    check(R::KEY, version, &hostile).is_err(),
-                    "{name} count at {at}"
-                );
+                assert!(check(R::KEY, version, &hostile).is_err(), "{name} count at {at}");
             }
         }
     }
@@ -270,14 +257,8 @@ proptest::proptest! {
 
 #[test]
 fn five_bytes_cannot_ask_for_gigabytes() {
-    assert_eq!(
-        check(3, 0, &[0x7f, 0xff, 0xff, 0xff, 0]),
-        Err(WireError::LengthBeyondEnd(0x7fff_ffff))
-    );
-    assert!(matches!(
-        check(3, 9, &[0xff, 0xff, 0xff, 0xff, 0x0f, 0]),
-        Err(WireError::LengthBeyondEnd(_))
-    ));
+    assert_eq!(check(3, 0, &[0x7f, 0xff, 0xff, 0xff, 0]), Err(WireError::LengthBeyondEnd(0x7fff_ffff)));
+    assert!(matches!(check(3, 9, &[0xff, 0xff, 0xff, 0xff, 0x0f, 0]), Err(WireError::LengthBeyondEnd(_))));
 }
 
 #[test]

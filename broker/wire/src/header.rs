@@ -23,12 +23,8 @@ impl RequestHeader {
     /// correlation id, with `client_id` left empty.
     pub fn parse(frame: &[u8]) -> Result<(Self, usize), WireError> {
         let mut reader = Reader::new(frame);
-        let mut header = Self {
-            api_key: reader.i16()?,
-            api_version: reader.i16()?,
-            correlation_id: reader.i32()?,
-            client_id: None,
-        };
+        let mut header =
+            Self { api_key: reader.i16()?, api_version: reader.i16()?, correlation_id: reader.i32()?, client_id: None };
         let Some(version) = request_header_version(header.api_key, header.api_version) else {
             return Ok((header, reader.position()));
         };
@@ -53,9 +49,7 @@ pub fn request_header_version(api_key: i16, version: i16) -> Option<i16> {
     let key = ApiKey::try_from(api_key).ok()?;
     let range = key.valid_versions();
     // Produce 0 to 2 are advertised for the sake of librdkafka but never served.
-    (range.min..=range.max)
-        .contains(&version)
-        .then(|| key.request_header_version(version))
+    (range.min..=range.max).contains(&version).then(|| key.request_header_version(version))
 }
 
 /// Version of the response header: 1 carries tagged fields. ApiVersions always

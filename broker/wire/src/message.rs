@@ -25,12 +25,7 @@ pub trait WireRequest: Sized + Send + 'static {
 /// An answer that can be encoded into a frame.
 pub trait WireResponse: Send + 'static {
     /// Encodes size field, response header and body.
-    fn encode_frame(
-        self,
-        api_key: i16,
-        version: i16,
-        correlation_id: i32,
-    ) -> Result<Frame, CodecError>;
+    fn encode_frame(self, api_key: i16, version: i16, correlation_id: i32) -> Result<Frame, CodecError>;
 }
 
 const fn greater(a: i16, b: i16) -> i16 {
@@ -50,19 +45,13 @@ impl<R: Request + Send + 'static> WireRequest for R {
     );
 
     fn decode_body(body: BytesMut, version: i16) -> Result<(Self, usize), CodecError> {
-        guard::check(R::KEY, version, &body)
-            .map_err(|error| CodecError::Malformed(error.to_string()))?;
+        guard::check(R::KEY, version, &body).map_err(|error| CodecError::Malformed(error.to_string()))?;
         decode_request(body.freeze(), version)
     }
 }
 
 impl<R: Encodable + Message + Send + 'static> WireResponse for R {
-    fn encode_frame(
-        self,
-        api_key: i16,
-        version: i16,
-        correlation_id: i32,
-    ) -> Result<Frame, CodecError> {
+    fn encode_frame(self, api_key: i16, version: i16, correlation_id: i32) -> Result<Frame, CodecError> {
         encode_response(api_key, version, correlation_id, &self)
     }
 }

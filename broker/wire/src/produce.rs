@@ -65,9 +65,7 @@ impl WireRequest for ProduceRequest {
 
     fn decode_body(body: BytesMut, version: i16) -> Result<(Self, usize), CodecError> {
         if !(3..=13).contains(&version) {
-            return Err(CodecError::Malformed(format!(
-                "Produce version {version} is not served"
-            )));
+            return Err(CodecError::Malformed(format!("Produce version {version} is not served")));
         }
         decode(body, version).map_err(|error| CodecError::Malformed(error.to_string()))
     }
@@ -94,12 +92,7 @@ fn decode(mut body: BytesMut, version: i16) -> Result<(ProduceRequest, usize), W
         reader.skip_tagged_fields()?;
     }
     let trailing = reader.remaining();
-    let mut request = ProduceRequest {
-        transactional_id,
-        acks,
-        timeout_ms,
-        topics,
-    };
+    let mut request = ProduceRequest { transactional_id, acks, timeout_ms, topics };
     cut(&mut body, &mut request, places);
     Ok((request, trailing))
 }
@@ -124,41 +117,21 @@ fn topic(
         if flexible {
             reader.skip_tagged_fields()?;
         }
-        partitions.push(ProducePartition {
-            index,
-            records: None,
-        });
+        partitions.push(ProducePartition { index, records: None });
     }
     if flexible {
         reader.skip_tagged_fields()?;
     }
-    Ok(ProduceTopic {
-        name,
-        topic_id,
-        partitions,
-    })
+    Ok(ProduceTopic { name, topic_id, partitions })
 }
 
 fn string<'a>(reader: &mut Reader<'a>, flexible: bool) -> Result<Option<&'a str>, WireError> {
-    if flexible {
-        reader.compact_nullable_string()
-    } else {
-        reader.nullable_string()
-    }
+    if flexible { reader.compact_nullable_string() } else { reader.nullable_string() }
 }
 
-fn count(
-    reader: &mut Reader<'_>,
-    flexible: bool,
-    min_element: usize,
-    room: &mut usize,
-) -> Result<usize, WireError> {
-    let count = reader
-        .count(flexible, min_element)?
-        .ok_or(WireError::NegativeLength)?;
-    *room = room
-        .checked_sub(count)
-        .ok_or(WireError::LengthBeyondEnd(count as u64))?;
+fn count(reader: &mut Reader<'_>, flexible: bool, min_element: usize, room: &mut usize) -> Result<usize, WireError> {
+    let count = reader.count(flexible, min_element)?.ok_or(WireError::NegativeLength)?;
+    *room = room.checked_sub(count).ok_or(WireError::LengthBeyondEnd(count as u64))?;
     Ok(count)
 }
 
@@ -174,10 +147,7 @@ fn records(reader: &mut Reader<'_>, flexible: bool) -> Result<Option<Place>, Wir
 /// Cuts the record sets out of the body, in the order in which they stand.
 fn cut(body: &mut BytesMut, request: &mut ProduceRequest, places: Vec<Option<Place>>) {
     let mut gone = 0;
-    let partitions = request
-        .topics
-        .iter_mut()
-        .flat_map(|topic| topic.partitions.iter_mut());
+    let partitions = request.topics.iter_mut().flat_map(|topic| topic.partitions.iter_mut());
     for (partition, place) in partitions.zip(places) {
         let Some(place) = place else { continue };
         drop(body.split_to(place.start - gone));
@@ -197,39 +167,26 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn arb_request() -> impl Strategy<Value = CrateRequest> {
-        let partition = (
-            any::<i32>(),
-            prop::option::of(prop::collection::vec(any::<u8>(), 0..80)),
-        )
-            .prop_map(|(index, records)| {
-                PartitionProduceData::default()
-                    .with_index(index)
-                    .with_records(records.map(Bytes::from))
+        let partition =
+            (any::<i32>(), prop::option::of(prop::collection::vec(any::<u8>(), 0..80))).prop_map(|(index, records)| {
+                PartitionProduceData::default().with_index(index).with_records(records.map(Bytes::from))
             });
-        let topic = (
-            ".{0,12}",
-            any::<u128>(),
-            prop::collection::vec(partition, 0..4),
-        )
-            .prop_map(|(name, id, partitions)| {
+        let topic =
+            (".{0,12}", any::<u128>(), prop::collection::vec(partition, 0..4)).prop_map(|(name, id, partitions)| {
                 TopicProduceData::default()
                     .with_name(TopicName(StrBytes::from_string(name)))
                     .with_topic_id(uuid(id))
                     .with_partition_data(partitions)
             });
-        (
-            prop::option::of(".{0,9}"),
-            any::<i16>(),
-            any::<i32>(),
-            prop::collection::vec(topic, 0..4),
-        )
-            .prop_map(|(id, acks, timeout, topics)| {
+        (prop::option::of(".{0,9}"), any::<i16>(), any::<i32>(), prop::collection::vec(topic, 0..4)).prop_map(
+            |(id, acks, timeout, topics)| {
                 CrateRequest::default()
                     .with_transactional_id(id.map(|s| TransactionalId(StrBytes::from_string(s))))
                     .with_acks(acks)
                     .with_timeout_ms(timeout)
                     .with_topic_data(topics)
-            })
+            },
+        )
     }
 
     fn uuid(id: u128) -> uuid::Uuid {
@@ -259,14 +216,8 @@ mod tests {
     }
 
     fn assert_same(ours: &ProduceRequest, crates: &CrateRequest) {
-        assert_eq!(
-            ours.transactional_id.as_deref(),
-            crates.transactional_id.as_ref().map(|id| &*id.0 as &str)
-        );
-        assert_eq!(
-            (ours.acks, ours.timeout_ms),
-            (crates.acks, crates.timeout_ms)
-        );
+        assert_eq!(ours.transactional_id.as_deref(), crates.transactional_id.as_ref().map(|id| &*id.0 as &str));
+        assert_eq!((ours.acks, ours.timeout_ms), (crates.acks, crates.timeout_ms));
         assert_eq!(ours.topics.len(), crates.topic_data.len());
         for (a, b) in ours.topics.iter().zip(&crates.topic_data) {
             assert_eq!(a.name, b.name.as_str());
@@ -308,17 +259,13 @@ mod tests {
 
     #[test]
     fn records_are_pieces_of_the_frame() {
-        let topic = TopicProduceData::default()
-            .with_name(TopicName(StrBytes::from_static_str("t")))
-            .with_partition_data(vec![
+        let topic =
+            TopicProduceData::default().with_name(TopicName(StrBytes::from_static_str("t"))).with_partition_data(vec![
                 PartitionProduceData::default().with_records(Some(Bytes::from_static(b"first"))),
                 PartitionProduceData::default().with_records(Some(Bytes::from_static(b"second"))),
             ]);
         let mut body = BytesMut::new();
-        CrateRequest::default()
-            .with_topic_data(vec![topic])
-            .encode(&mut body, 9)
-            .unwrap();
+        CrateRequest::default().with_topic_data(vec![topic]).encode(&mut body, 9).unwrap();
         let span = body.as_ptr_range();
         let (mut request, _) = ProduceRequest::decode_body(body, 9).unwrap();
         let partitions = &mut request.topics[0].partitions;

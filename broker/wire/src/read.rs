@@ -144,11 +144,7 @@ impl<'a> Reader<'a> {
 
     /// Element count of an array, `None` when null. The count never exceeds
     /// the bytes left divided by `min_element` (the least bytes one takes).
-    pub fn count(
-        &mut self,
-        flexible: bool,
-        min_element: usize,
-    ) -> Result<Option<usize>, WireError> {
+    pub fn count(&mut self, flexible: bool, min_element: usize) -> Result<Option<usize>, WireError> {
         let count = if flexible {
             match self.uvarint()? {
                 0 => return Ok(None),
@@ -189,33 +185,18 @@ mod tests {
 
     #[test]
     fn varints_are_bounded_to_32_bits() {
-        assert_eq!(
-            Reader::new(&[0xff, 0xff, 0xff, 0xff, 0x0f]).uvarint(),
-            Ok(u32::MAX)
-        );
-        assert_eq!(
-            Reader::new(&[0xff, 0xff, 0xff, 0xff, 0x1f]).uvarint(),
-            Err(WireError::VarintTooLong)
-        );
-        assert_eq!(
-            Reader::new(&[0x80, 0x80, 0x80, 0x80, 0x80, 0x01]).uvarint(),
-            Err(WireError::VarintTooLong)
-        );
+        assert_eq!(Reader::new(&[0xff, 0xff, 0xff, 0xff, 0x0f]).uvarint(), Ok(u32::MAX));
+        assert_eq!(Reader::new(&[0xff, 0xff, 0xff, 0xff, 0x1f]).uvarint(), Err(WireError::VarintTooLong));
+        assert_eq!(Reader::new(&[0x80, 0x80, 0x80, 0x80, 0x80, 0x01]).uvarint(), Err(WireError::VarintTooLong));
         assert_eq!(Reader::new(&[0x80]).uvarint(), Err(WireError::Truncated));
     }
 
     #[test]
     fn a_count_beyond_the_end_is_refused() {
         let bytes = [0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0];
-        assert_eq!(
-            Reader::new(&bytes).count(false, 2),
-            Err(WireError::LengthBeyondEnd(0x7fff_ffff))
-        );
+        assert_eq!(Reader::new(&bytes).count(false, 2), Err(WireError::LengthBeyondEnd(0x7fff_ffff)));
         let bytes = [0, 0, 0, 2, 0, 0, 0, 0];
         assert_eq!(Reader::new(&bytes).count(false, 2), Ok(Some(2)));
-        assert_eq!(
-            Reader::new(&bytes).count(false, 3),
-            Err(WireError::LengthBeyondEnd(2))
-        );
+        assert_eq!(Reader::new(&bytes).count(false, 3), Err(WireError::LengthBeyondEnd(2)));
     }
 }

@@ -24,13 +24,7 @@ impl NewTopic {
     /// A topic with everything else left to the controller.
     pub fn new(name: impl Into<String>, partitions: i32, replication_factor: i16) -> NewTopic {
         let (assignments, configs) = (Vec::new(), Vec::new());
-        NewTopic {
-            name: name.into(),
-            partitions,
-            replication_factor,
-            assignments,
-            configs,
-        }
+        NewTopic { name: name.into(), partitions, replication_factor, assignments, configs }
     }
 }
 

@@ -19,18 +19,8 @@ pub const ELIGIBLE_LEADER_REPLICAS: &str = "eligible.leader.replicas.version";
 /// Every feature, sorted by name. Kafka 4.3 calls metadata level 30 4.3-IV0, and level 7 3.3-IV3, the oldest one
 /// that a Kafka 4 cluster can run at.
 pub const TABLE: &[Feature] = &[
-    Feature {
-        name: ELIGIBLE_LEADER_REPLICAS,
-        min: 0,
-        max: 1,
-        default: 1,
-    },
-    Feature {
-        name: METADATA_VERSION,
-        min: 7,
-        max: 30,
-        default: 30,
-    },
+    Feature { name: ELIGIBLE_LEADER_REPLICAS, min: 0, max: 1, default: 1 },
+    Feature { name: METADATA_VERSION, min: 7, max: 30, default: 30 },
 ];
 
 /// The feature of this name.

@@ -96,11 +96,7 @@ fn encode(bytes: &[u8; 16]) -> String {
     let mut text = String::with_capacity(TEXT_LEN);
     for group in 0..TEXT_LEN {
         let shift = 122 - 6 * group as i32;
-        let bits = if shift >= 0 {
-            value >> shift
-        } else {
-            value << -shift
-        };
+        let bits = if shift >= 0 { value >> shift } else { value << -shift };
         text.push(char::from(ALPHABET[(bits & 0x3f) as usize]));
     }
     text
@@ -142,13 +138,7 @@ mod tests {
 
     #[test]
     fn refuses_other_text() {
-        for text in [
-            "",
-            "AAAA",
-            "AAAAAAAAAAAAAAAAAAAAAB",
-            "AAAAAAAAAAAAAAAAAAAAA=",
-            "AAAAAAAAAAAAAAAAAAAAAAA",
-        ] {
+        for text in ["", "AAAA", "AAAAAAAAAAAAAAAAAAAAAB", "AAAAAAAAAAAAAAAAAAAAA=", "AAAAAAAAAAAAAAAAAAAAAAA"] {
             assert!(text.parse::<TopicId>().is_err(), "{text}");
         }
     }

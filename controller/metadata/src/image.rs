@@ -9,8 +9,7 @@ use rpds::RedBlackTreeMapSync;
 
 use crate::ids::{DirId, IncarnationId, NO_NODE, NodeId, TopicId};
 use crate::record::{
-    BrokerRegistration, ConfigResource, Dirs, Endpoint, FeatureRange, Nodes, PartitionDelta,
-    Record, ResourceKind,
+    BrokerRegistration, ConfigResource, Dirs, Endpoint, FeatureRange, Nodes, PartitionDelta, Record, ResourceKind,
 };
 
 /// A registered broker.
@@ -160,11 +159,7 @@ pub struct Image {
 impl Image {
     /// Nothing yet, as of this index and term: what a snapshot's records are applied to.
     pub fn at(index: u64, term: u64) -> Image {
-        Image {
-            index,
-            term,
-            ..Image::default()
-        }
+        Image { index, term, ..Image::default() }
     }
 
     pub fn topic(&self, name: &str) -> Option<&Arc<TopicImage>> {
@@ -190,9 +185,7 @@ impl Image {
 
     /// Topics whose name is `from` or later, sorted by name.
     pub fn topics_from<'a>(&'a self, from: &'a str) -> impl Iterator<Item = &'a Arc<TopicImage>> {
-        self.names
-            .range::<str, _>((Bound::Included(from), Bound::Unbounded))
-            .filter_map(|(_, id)| self.topics.get(id))
+        self.names.range::<str, _>((Bound::Included(from), Bound::Unbounded)).filter_map(|(_, id)| self.topics.get(id))
     }
 
     /// All topics, sorted by id.
@@ -254,30 +247,17 @@ impl Image {
     pub fn apply(&mut self, record: &Record) {
         match record {
             Record::ClusterId { id } => self.cluster_id = Arc::from(id.as_str()),
-            Record::RegisterBroker {
-                registration,
-                epoch,
-                fenced,
-                in_controlled_shutdown,
-                index,
-            } => {
+            Record::RegisterBroker { registration, epoch, fenced, in_controlled_shutdown, index } => {
                 let at = if *index == 0 { self.index } else { *index };
                 let broker = register(registration, *epoch, (*fenced, *in_controlled_shutdown), at);
                 self.last_broker_epoch = self.last_broker_epoch.max(*epoch);
                 self.brokers.insert(broker.id, Arc::new(broker));
             }
-            Record::BrokerChange {
-                id,
-                epoch,
-                fenced,
-                in_controlled_shutdown,
-                dirs,
-            } => {
+            Record::BrokerChange { id, epoch, fenced, in_controlled_shutdown, dirs } => {
                 if let Some(broker) = self.brokers.get_mut(id).filter(|b| b.epoch == *epoch) {
                     let broker = Arc::make_mut(broker);
                     broker.fenced = fenced.unwrap_or(broker.fenced);
-                    broker.in_controlled_shutdown =
-                        in_controlled_shutdown.unwrap_or(broker.in_controlled_shutdown);
+                    broker.in_controlled_shutdown = in_controlled_shutdown.unwrap_or(broker.in_controlled_shutdown);
                     if let Some(dirs) = dirs {
                         broker.dirs = dirs.clone();
                     }
@@ -289,16 +269,8 @@ impl Image {
                 }
             }
             Record::Topic { name, id } => self.add_topic(name, *id),
-            Record::Partition {
-                topic,
-                index,
-                partition,
-            } => self.add_partition(topic, *index, partition),
-            Record::PartitionChange {
-                topic,
-                index,
-                delta,
-            } => {
+            Record::Partition { topic, index, partition } => self.add_partition(topic, *index, partition),
+            Record::PartitionChange { topic, index, delta } => {
                 if let Some(topic) = self.topics.get_mut(topic)
                     && topic.partition(*index).is_some()
                 {
@@ -306,11 +278,7 @@ impl Image {
                 }
             }
             Record::RemoveTopic { id } => self.remove_topic(id),
-            Record::Config {
-                resource,
-                key,
-                value,
-            } => self.set_config(resource, key, value.as_deref()),
+            Record::Config { resource, key, value } => self.set_config(resource, key, value.as_deref()),
             Record::FeatureLevel { name, level } => {
                 self.features_index = self.features_index.max(self.index);
                 if *level == 0 {
@@ -319,13 +287,8 @@ impl Image {
                     self.features.insert(name.clone(), *level);
                 }
             }
-            Record::ProducerIds { next, .. } => {
-                self.next_producer_id = self.next_producer_id.max(*next)
-            }
-            Record::Counters {
-                last_broker_epoch,
-                features_index,
-            } => {
+            Record::ProducerIds { next, .. } => self.next_producer_id = self.next_producer_id.max(*next),
+            Record::Counters { last_broker_epoch, features_index } => {
                 self.last_broker_epoch = self.last_broker_epoch.max(*last_broker_epoch);
                 self.features_index = *features_index;
             }
@@ -338,14 +301,7 @@ impl Image {
         }
         let name: Arc<str> = Arc::from(name);
         self.names.insert_mut(name.clone(), id);
-        self.topics.insert_mut(
-            id,
-            Arc::new(TopicImage {
-                name,
-                id,
-                partitions: Vec::new(),
-            }),
-        );
+        self.topics.insert_mut(id, Arc::new(TopicImage { name, id, partitions: Vec::new() }));
     }
 
     fn add_partition(&mut self, topic: &TopicId, index: i32, partition: &PartitionImage) {
@@ -362,16 +318,12 @@ impl Image {
             self.partition_count -= topic.partitions.len();
             self.topics.remove_mut(id);
             self.names.remove_mut(&*topic.name);
-            self.configs
-                .remove_mut(&ConfigResource::topic(&*topic.name));
+            self.configs.remove_mut(&ConfigResource::topic(&*topic.name));
         }
     }
 
     fn set_config(&mut self, resource: &ConfigResource, key: &str, value: Option<&str>) {
-        let mut map = self
-            .configs
-            .get(resource)
-            .map_or_else(ConfigMap::new, |m| (**m).clone());
+        let mut map = self.configs.get(resource).map_or_else(ConfigMap::new, |m| (**m).clone());
         match value {
             Some(value) => map.insert(key.to_owned(), value.to_owned()),
             None => map.remove(key),
@@ -384,12 +336,7 @@ impl Image {
     }
 }
 
-fn register(
-    r: &BrokerRegistration,
-    epoch: i64,
-    state: (bool, bool),
-    registered_at: u64,
-) -> BrokerImage {
+fn register(r: &BrokerRegistration, epoch: i64, state: (bool, bool), registered_at: u64) -> BrokerImage {
     BrokerImage {
         id: r.id,
         epoch,

@@ -12,10 +12,7 @@ pub const SHARE_GROUP_STATE: &str = "__share_group_state";
 
 /// Whether clients see the topic as internal.
 pub fn is_internal(name: &str) -> bool {
-    matches!(
-        name,
-        CONSUMER_OFFSETS | TRANSACTION_STATE | SHARE_GROUP_STATE
-    )
+    matches!(name, CONSUMER_OFFSETS | TRANSACTION_STATE | SHARE_GROUP_STATE)
 }
 
 /// Checks a topic's name as Kafka does (`clients/…/common/internals/Topic.java`).
@@ -31,14 +28,9 @@ pub fn validate_topic_name(name: &str) -> Result<(), ApiError> {
         return bad(format!("Topic name is invalid: '{name}' is not allowed."));
     }
     if name.len() > TOPIC_NAME_MAX {
-        return bad(format!(
-            "Topic name is invalid: it is longer than {TOPIC_NAME_MAX} characters."
-        ));
+        return bad(format!("Topic name is invalid: it is longer than {TOPIC_NAME_MAX} characters."));
     }
-    if !name
-        .bytes()
-        .all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-'))
-    {
+    if !name.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-')) {
         return bad(format!(
             "Topic name is invalid: '{name}' contains characters other than ASCII letters, digits, '.', '_' and '-'."
         ));
@@ -66,11 +58,7 @@ mod tests {
             assert_eq!(validate_topic_name(good), Ok(()), "{good}");
         }
         for bad in ["", ".", "..", "a b", "a/b", "ä", "a\0", &"x".repeat(250)] {
-            assert_eq!(
-                validate_topic_name(bad).unwrap_err().code,
-                ErrorCode::InvalidTopicException,
-                "{bad}"
-            );
+            assert_eq!(validate_topic_name(bad).unwrap_err().code, ErrorCode::InvalidTopicException, "{bad}");
         }
         assert_eq!(collision_key("a.b"), collision_key("a_b"));
         assert_ne!(collision_key("a-b"), collision_key("a_b"));

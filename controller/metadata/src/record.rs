@@ -61,10 +61,7 @@ pub struct ConfigResource {
 
 impl ConfigResource {
     pub fn new(kind: ResourceKind, name: impl Into<String>) -> ConfigResource {
-        ConfigResource {
-            kind,
-            name: name.into(),
-        }
+        ConfigResource { kind, name: name.into() }
     }
 
     pub fn topic(name: impl Into<String>) -> ConfigResource {

@@ -8,23 +8,15 @@ use openraft::EntryPayload;
 use openraft::entry::RaftEntry;
 use openraft::vote::RaftLeaderId;
 
-use crate::raft::{
-    Entry, LeaderId, LogId, Membership, Peer, Proposal, SnapshotMeta, StoredMembership, Vote,
-};
+use crate::raft::{Entry, LeaderId, LogId, Membership, Peer, Proposal, SnapshotMeta, StoredMembership, Vote};
 
 /// A damaged or newer row, as Raft sees storage errors.
 pub fn unreadable(what: &str, error: &DecodeError) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidData,
-        format!("{what} in the controller's store: {error}"),
-    )
+    io::Error::new(io::ErrorKind::InvalidData, format!("{what} in the controller's store: {error}"))
 }
 
 pub fn log_id_to_pb(id: &LogId) -> pb::LogId {
-    pb::LogId {
-        term: id.committed_leader_id().term,
-        index: id.index(),
-    }
+    pb::LogId { term: id.committed_leader_id().term, index: id.index() }
 }
 
 pub fn log_id_from_pb(id: &pb::LogId) -> LogId {
@@ -33,24 +25,15 @@ pub fn log_id_from_pb(id: &pb::LogId) -> LogId {
 }
 
 pub fn vote_to_pb(vote: &Vote) -> pb::Vote {
-    pb::Vote {
-        term: vote.leader_id.term,
-        node: vote.leader_id.voted_for,
-        committed: vote.committed,
-    }
+    pb::Vote { term: vote.leader_id.term, node: vote.leader_id.voted_for, committed: vote.committed }
 }
 
 pub fn vote_from_pb(vote: &pb::Vote) -> Vote {
-    Vote {
-        leader_id: LeaderId::new(vote.term, vote.node),
-        committed: vote.committed,
-    }
+    Vote { leader_id: LeaderId::new(vote.term, vote.node), committed: vote.committed }
 }
 
 pub fn membership_to_pb(membership: &Membership) -> pb::Membership {
-    let set = |set: &std::collections::BTreeSet<u64>| pb::NodeSet {
-        nodes: set.iter().copied().collect(),
-    };
+    let set = |set: &std::collections::BTreeSet<u64>| pb::NodeSet { nodes: set.iter().copied().collect() };
     let voter = |(id, peer): (&u64, &Peer)| pb::Voter {
         node: *id,
         controller_id: peer.controller,
@@ -68,19 +51,10 @@ pub fn membership_from_pb(membership: pb::Membership) -> Result<Membership, Deco
     let mut nodes = BTreeMap::new();
     for voter in membership.nodes {
         let port = u16::try_from(voter.port).map_err(|_| DecodeError::Unknown("port"))?;
-        let peer = Peer {
-            controller: voter.controller_id,
-            dir: dir_id(&voter.dir)?,
-            host: voter.host,
-            port,
-        };
+        let peer = Peer { controller: voter.controller_id, dir: dir_id(&voter.dir)?, host: voter.host, port };
         nodes.insert(voter.node, peer);
     }
-    let configs = membership
-        .configs
-        .into_iter()
-        .map(|set| set.nodes.into_iter().collect())
-        .collect();
+    let configs = membership.configs.into_iter().map(|set| set.nodes.into_iter().collect()).collect();
     if nodes.is_empty() {
         return Ok(Membership::default());
     }
@@ -94,18 +68,9 @@ pub fn stored_membership_to_pb(stored: &StoredMembership) -> pb::StoredMembershi
     }
 }
 
-pub fn stored_membership_from_pb(
-    stored: pb::StoredMembership,
-) -> Result<StoredMembership, DecodeError> {
-    let membership = stored
-        .membership
-        .map(membership_from_pb)
-        .transpose()?
-        .unwrap_or_default();
-    Ok(StoredMembership::new(
-        stored.log_id.as_ref().map(log_id_from_pb),
-        membership,
-    ))
+pub fn stored_membership_from_pb(stored: pb::StoredMembership) -> Result<StoredMembership, DecodeError> {
+    let membership = stored.membership.map(membership_from_pb).transpose()?.unwrap_or_default();
+    Ok(StoredMembership::new(stored.log_id.as_ref().map(log_id_from_pb), membership))
 }
 
 pub fn snapshot_meta_to_pb(meta: &SnapshotMeta) -> pb::SnapshotMeta {
@@ -130,27 +95,18 @@ pub fn entry_to_pb(entry: &Entry) -> pb::Entry {
             term: proposal.term,
             records: records_to_pb(proposal.records.iter()),
         }),
-        EntryPayload::Membership(membership) => {
-            pb::entry::Payload::Membership(membership_to_pb(membership))
-        }
+        EntryPayload::Membership(membership) => pb::entry::Payload::Membership(membership_to_pb(membership)),
     };
-    pb::Entry {
-        log_id: Some(log_id_to_pb(&entry.log_id)),
-        payload: Some(payload),
-    }
+    pb::Entry { log_id: Some(log_id_to_pb(&entry.log_id)), payload: Some(payload) }
 }
 
 pub fn entry_from_pb(entry: pb::Entry) -> Result<Entry, DecodeError> {
     let log_id = log_id_from_pb(&entry.log_id.ok_or(DecodeError::Unknown("log id"))?);
-    let payload = match entry
-        .payload
-        .ok_or(DecodeError::Unknown("kind of log entry"))?
-    {
+    let payload = match entry.payload.ok_or(DecodeError::Unknown("kind of log entry"))? {
         pb::entry::Payload::Blank(pb::Blank {}) => EntryPayload::Blank,
-        pb::entry::Payload::Proposal(p) => EntryPayload::Normal(Proposal {
-            term: p.term,
-            records: records_from_pb(p.records)?.into(),
-        }),
+        pb::entry::Payload::Proposal(p) => {
+            EntryPayload::Normal(Proposal { term: p.term, records: records_from_pb(p.records)?.into() })
+        }
         pb::entry::Payload::Membership(m) => EntryPayload::Membership(membership_from_pb(m)?),
     };
     Ok(Entry::new(log_id, payload))

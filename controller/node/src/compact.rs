@@ -20,10 +20,7 @@ pub struct Growth {
 
 impl Growth {
     pub fn new(limit: usize) -> Growth {
-        Growth {
-            limit,
-            ..Growth::default()
-        }
+        Growth { limit, ..Growth::default() }
     }
 
     pub fn add(&self, records: usize) {

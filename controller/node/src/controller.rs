@@ -57,33 +57,17 @@ struct Opened {
     rng: StdRng,
 }
 
-fn open(
-    kv: Arc<dyn Kv>,
-    options: &ControllerOptions,
-    snapshot_after: usize,
-) -> Result<Opened, StartError> {
+fn open(kv: Arc<dyn Kv>, options: &ControllerOptions, snapshot_after: usize) -> Result<Opened, StartError> {
     let mut rng = StdRng::seed_from_u64(options.seed);
     let identity = identity::load_or_create(&*kv, options, &mut rng)?;
-    let unreadable = |e: io::Error| StartError::Unreadable {
-        dir: options.dir.display().to_string(),
-        what: e.to_string(),
-    };
+    let unreadable =
+        |e: io::Error| StartError::Unreadable { dir: options.dir.display().to_string(), what: e.to_string() };
     let (sender, images) = watch::channel(Arc::new(Image::default()));
     let growth = Arc::new(Growth::new(snapshot_after));
-    let outlet = Outlet {
-        images: sender,
-        growth: Arc::clone(&growth),
-    };
+    let outlet = Outlet { images: sender, growth: Arc::clone(&growth) };
     let machine = Machine::open(Arc::clone(&kv), outlet).map_err(unreadable)?;
     let log = Log::open(kv).map_err(unreadable)?;
-    Ok(Opened {
-        identity,
-        log,
-        machine,
-        images,
-        growth,
-        rng,
-    })
+    Ok(Opened { identity, log, machine, images, growth, rng })
 }
 
 fn raft_config() -> Result<Config, StartError> {
@@ -103,9 +87,7 @@ fn raft_config() -> Result<Config, StartError> {
         quorum_loss_probe_interval: Some(8000),
         ..Config::default()
     };
-    config
-        .validate()
-        .map_err(|e| StartError::Raft(e.to_string()))
+    config.validate().map_err(|e| StartError::Raft(e.to_string()))
 }
 
 impl Controller {
@@ -129,26 +111,16 @@ impl Controller {
         let for_open = options.clone();
         let (kv, closed) = Lease::on(kv);
         let opened = tokio::task::spawn_blocking(move || open(kv, &for_open, snapshot_after)).await;
-        let Opened {
-            identity,
-            log,
-            machine,
-            images,
-            growth,
-            rng,
-        } = opened.map_err(|e| StartError::Raft(e.to_string()))??;
+        let Opened { identity, log, machine, images, growth, rng } =
+            opened.map_err(|e| StartError::Raft(e.to_string()))??;
         let id = raft_id(identity.node_id, identity.dir);
         let members = initial_members(&identity, &options)?;
         let alone = members.len() == 1;
         let pristine = log.is_pristine();
         let failed = |e: &dyn std::fmt::Display| StartError::Raft(e.to_string());
         let cluster: Arc<str> = Arc::from(identity.cluster_id.as_str());
-        let network = Network {
-            cluster: Arc::clone(&cluster),
-        };
-        let raft = Raft::new(id, Arc::new(raft_config()?), network, log, machine)
-            .await
-            .map_err(|e| failed(&e))?;
+        let network = Network { cluster: Arc::clone(&cluster) };
+        let raft = Raft::new(id, Arc::new(raft_config()?), network, log, machine).await.map_err(|e| failed(&e))?;
 
         let (asker, asks) = Asker::new();
         let decider = Decider {
@@ -160,34 +132,17 @@ impl Controller {
             rng,
             clock: Arc::clone(&options.clock),
         };
-        let mut tasks = vec![
-            tokio::spawn(decider.run()),
-            tokio::spawn(compact(raft.clone(), growth)),
-        ];
+        let mut tasks = vec![tokio::spawn(decider.run()), tokio::spawn(compact(raft.clone(), growth))];
         let mut stop_serving = None;
         if let Some(listener) = &options.listener {
             let listener = listen(listener).map_err(|e| failed(&e))?;
             let (stop, stopped) = oneshot::channel();
-            let serving = Serving {
-                raft: raft.clone(),
-                cluster,
-                me: id,
-                asker: asker.clone(),
-                images: images.clone(),
-            };
+            let serving = Serving { raft: raft.clone(), cluster, me: id, asker: asker.clone(), images: images.clone() };
             tasks.push(tokio::spawn(serve(serving, listener, stopped)));
             stop_serving = Some(stop);
         }
-        let controller = Controller {
-            raft,
-            identity,
-            asker,
-            stop_serving,
-            images,
-            tasks,
-            clock: options.clock,
-            closed,
-        };
+        let controller =
+            Controller { raft, identity, asker, stop_serving, images, tasks, clock: options.clock, closed };
         match controller.form(members, pristine, alone).await {
             Ok(()) => Ok(controller),
             Err(error) => {
@@ -204,11 +159,7 @@ impl Controller {
         alone: bool,
     ) -> Result<(), StartError> {
         campaign(&self.raft, members, pristine).await?;
-        let founding = found(
-            self.raft.clone(),
-            self.images.clone(),
-            self.identity.cluster_id.clone(),
-        );
+        let founding = found(self.raft.clone(), self.images.clone(), self.identity.cluster_id.clone());
         tokio::select! {
             // Founding ends when the image has the first records, as it must for being ready.
             done = ready(&self.raft, &self.images, alone) => done?,
@@ -219,11 +170,7 @@ impl Controller {
             return Ok(());
         }
         let wanted = self.identity.cluster_id.clone();
-        Err(StartError::WrongCluster {
-            dir: "the quorum".to_owned(),
-            found,
-            wanted,
-        })
+        Err(StartError::WrongCluster { dir: "the quorum".to_owned(), found, wanted })
     }
 
     pub fn cluster_id(&self) -> &str {
@@ -244,13 +191,7 @@ impl Controller {
         match self.asker.ask(command.clone()).await {
             // Nothing was done here: another controller may do it.
             Err(error) if error.code == ErrorCode::NotController => {
-                forward(
-                    &self.raft,
-                    &self.identity.cluster_id,
-                    &mut self.images.clone(),
-                    &command,
-                )
-                .await
+                forward(&self.raft, &self.identity.cluster_id, &mut self.images.clone(), &command).await
             }
             answer => answer,
         }
@@ -260,8 +201,7 @@ impl Controller {
     pub fn quorum(&self) -> QuorumInfo {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        let end =
-            |index: Option<u64>| index.map_or(0, |i| i64::try_from(i).unwrap_or(i64::MAX - 1) + 1);
+        let end = |index: Option<u64>| index.map_or(0, |i| i64::try_from(i).unwrap_or(i64::MAX - 1) + 1);
         let now = (self.clock)();
         // Raft's own figures come a moment after the image.
         let applied = end(metrics.last_applied.as_ref().map(|id| id.index()));
@@ -269,26 +209,12 @@ impl Controller {
         let membership = metrics.membership_config.membership();
         let voter = |id: RaftId| {
             let me = id == metrics.id;
-            let replicated = metrics
-                .replication
-                .as_ref()
-                .and_then(|r| r.get(&id))
-                .and_then(|l| l.as_ref());
-            let known = if me {
-                end(metrics.last_log_index).max(high_watermark)
-            } else {
-                -1
-            };
+            let replicated = metrics.replication.as_ref().and_then(|r| r.get(&id)).and_then(|l| l.as_ref());
+            let known = if me { end(metrics.last_log_index).max(high_watermark) } else { -1 };
             let log_end = replicated.map_or(known, |l| end(Some(l.index())).max(known));
             let time = if me { now } else { -1 };
             let dir = membership.get_node(&id).map(|p| p.dir).unwrap_or_default();
-            Voter {
-                id: controller_id(id),
-                dir,
-                log_end,
-                last_fetch_ms: time,
-                last_caught_up_ms: time,
-            }
+            Voter { id: controller_id(id), dir, log_end, last_fetch_ms: time, last_caught_up_ms: time }
         };
         QuorumInfo {
             leader: metrics.current_leader.map(controller_id),
@@ -308,9 +234,7 @@ impl Controller {
             let voters: Vec<RaftId> = now.membership_config.membership().voter_ids().collect();
             let progress = now.replication.iter().flatten();
             let others = progress.filter(|(id, _)| **id != now.id && voters.contains(id));
-            others
-                .max_by_key(|(_, matched)| matched.as_ref().map(|id| id.index()))
-                .map(|(id, _)| *id)
+            others.max_by_key(|(_, matched)| matched.as_ref().map(|id| id.index())).map(|(id, _)| *id)
         };
         let Some(heir) = heir else { return };
         let handed = async {
@@ -365,11 +289,6 @@ async fn compact(raft: Raft, growth: Arc<Growth>) {
 #[cfg(test)]
 impl Controller {
     pub(crate) fn first_log_index(&self) -> u64 {
-        self.raft
-            .metrics()
-            .borrow_watched()
-            .purged
-            .as_ref()
-            .map_or(0, |id| id.index() + 1)
+        self.raft.metrics().borrow_watched().purged.as_ref().map_or(0, |id| id.index() + 1)
     }
 }

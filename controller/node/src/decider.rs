@@ -43,16 +43,8 @@ impl Asker {
     /// Has this node decide; returns when the effect is agreed and the local image shows it.
     pub async fn ask(&self, command: Command) -> Result<Reply, ApiError> {
         let (answer, reply) = oneshot::channel();
-        let closed = || {
-            ApiError::new(
-                ErrorCode::UnknownServerError,
-                "the controller is shutting down",
-            )
-        };
-        self.asks
-            .send(Ask { command, answer })
-            .await
-            .map_err(|_| closed())?;
+        let closed = || ApiError::new(ErrorCode::UnknownServerError, "the controller is shutting down");
+        self.asks.send(Ask { command, answer }).await.map_err(|_| closed())?;
         reply.await.map_err(|_| closed())?
     }
 }
@@ -97,11 +89,7 @@ impl Decider {
             let reply = self.decide(&mut draft, &ask.command);
             answers.push((ask.answer, reply));
             let room = answers.len() < GROUP_MAX && draft.len() < RECORDS_PER_DECISION_MAX;
-            next = if room {
-                self.asks.try_recv().ok()
-            } else {
-                None
-            };
+            next = if room { self.asks.try_recv().ok() } else { None };
         }
         let agreed = match draft.is_empty() {
             true => Ok(()),
@@ -115,39 +103,18 @@ impl Decider {
 
     fn decide(&mut self, draft: &mut Draft, command: &Command) -> Reply {
         let now_ms = (self.clock)();
-        let mut cx = Cx {
-            now_ms,
-            rng: &mut self.rng,
-            defaults: &self.defaults,
-            sessions: &self.sessions,
-        };
+        let mut cx = Cx { now_ms, rng: &mut self.rng, defaults: &self.defaults, sessions: &self.sessions };
         let reply = decide_into(draft, command, &mut cx);
         match (command, &reply) {
-            (
-                Command::RegisterBroker { registration, .. },
-                Reply::RegisterBroker(Ok(registered)),
-            ) => {
-                let session = Session {
-                    broker_epoch: registered.epoch,
-                    last_heard_ms: now_ms,
-                    applied: 0,
-                };
+            (Command::RegisterBroker { registration, .. }, Reply::RegisterBroker(Ok(registered))) => {
+                let session = Session { broker_epoch: registered.epoch, last_heard_ms: now_ms, applied: 0 };
                 self.sessions.heard(registration.id, session);
             }
             (
-                Command::BrokerHeartbeat(Heartbeat {
-                    broker,
-                    broker_epoch,
-                    applied,
-                    ..
-                }),
+                Command::BrokerHeartbeat(Heartbeat { broker, broker_epoch, applied, .. }),
                 Reply::BrokerHeartbeat(Ok(_)),
             ) => {
-                let session = Session {
-                    broker_epoch: *broker_epoch,
-                    last_heard_ms: now_ms,
-                    applied: *applied,
-                };
+                let session = Session { broker_epoch: *broker_epoch, last_heard_ms: now_ms, applied: *applied };
                 self.sessions.heard(*broker, session);
             }
             _ => {}
@@ -164,31 +131,20 @@ pub fn leading_term(raft: &Raft) -> Option<u64> {
 }
 
 /// Makes records facts; returns when the local image has them.
-pub async fn propose(
-    raft: &Raft,
-    term: u64,
-    records: Vec<millrace_metadata::Record>,
-) -> Result<(), ApiError> {
-    let proposal = Proposal {
-        term,
-        records: records.into(),
-    };
+pub async fn propose(raft: &Raft, term: u64, records: Vec<millrace_metadata::Record>) -> Result<(), ApiError> {
+    let proposal = Proposal { term, records: records.into() };
     match raft.client_write(proposal).await {
         Ok(response) => match response.data {
             Applied(true) => Ok(()),
             Applied(false) => Err(ErrorCode::NotController.into()),
         },
-        Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => {
-            Err(ErrorCode::NotController.into())
-        }
+        Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => Err(ErrorCode::NotController.into()),
         Err(RaftError::APIError(e @ ClientWriteError::ChangeMembershipError(_)))
         | Err(RaftError::APIError(e @ ClientWriteError::PreconditionFailed(_)))
         | Err(RaftError::APIError(e @ ClientWriteError::LogEntryDiscarded(_))) => {
             Err(ApiError::new(ErrorCode::UnknownServerError, e.to_string()))
         }
         // Whether the entry survives is unknown: the client must look, not assume.
-        Err(RaftError::Fatal(e)) => {
-            Err(ApiError::new(ErrorCode::UnknownServerError, e.to_string()))
-        }
+        Err(RaftError::Fatal(e)) => Err(ApiError::new(ErrorCode::UnknownServerError, e.to_string())),
     }
 }

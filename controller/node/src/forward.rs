@@ -20,11 +20,7 @@ fn leader(raft: &Raft) -> Option<(RaftId, Peer)> {
     let metrics = raft.metrics();
     let metrics = metrics.borrow_watched();
     let leader = metrics.current_leader.filter(|id| *id != metrics.id)?;
-    let peer = metrics
-        .membership_config
-        .membership()
-        .get_node(&leader)?
-        .clone();
+    let peer = metrics.membership_config.membership().get_node(&leader)?.clone();
     Some((leader, peer))
 }
 
@@ -41,24 +37,16 @@ pub async fn forward(
     let channel = channel(&peer.host, peer.port).ok_or(ErrorCode::NotController)?;
     let mut client = ControllerClient::new(channel).max_decoding_message_size(MESSAGE_MAX);
     let forwarded = async {
-        let sent = client
-            .submit(addressed(command_to_pb(command), cluster, id))
-            .await;
-        let answer = sent
-            .map_err(|status| unknown(format!("the leading controller: {status}")))?
-            .into_inner();
+        let sent = client.submit(addressed(command_to_pb(command), cluster, id)).await;
+        let answer = sent.map_err(|status| unknown(format!("the leading controller: {status}")))?.into_inner();
         if let Some(error) = answer.error {
             return Err(error_from_pb(error).unwrap_or_else(|e| unknown(e.to_string())));
         }
         let caught_up = images.wait_for(|image| image.index >= answer.index).await;
         caught_up.map_err(|_| unknown("the controller is shutting down".to_owned()))?;
-        let reply = answer
-            .reply
-            .ok_or_else(|| unknown("the leading controller gave no reply".to_owned()))?;
+        let reply = answer.reply.ok_or_else(|| unknown("the leading controller gave no reply".to_owned()))?;
         reply_from_pb(reply).map_err(|e| unknown(e.to_string()))
     };
     let late = || unknown("the leading controller did not answer in time".to_owned());
-    tokio::time::timeout(FORWARD_TIMEOUT, forwarded)
-        .await
-        .map_err(|_| late())?
+    tokio::time::timeout(FORWARD_TIMEOUT, forwarded).await.map_err(|_| late())?
 }

@@ -17,11 +17,7 @@ pub struct Identity {
 
 /// Reads the identity that the store has, or gives it one. The new row is durable with the first durable write after
 /// it, and nothing counts before that.
-pub fn load_or_create(
-    kv: &dyn Kv,
-    options: &ControllerOptions,
-    rng: &mut dyn RngCore,
-) -> Result<Identity, StartError> {
+pub fn load_or_create(kv: &dyn Kv, options: &ControllerOptions, rng: &mut dyn RngCore) -> Result<Identity, StartError> {
     if let Some(bytes) = kv.get(keys::IDENTITY)? {
         let found = decode(&bytes, options)?;
         return check(found, options);
@@ -34,10 +30,7 @@ pub fn load_or_create(
     let identity = Identity {
         node_id: options.node_id,
         dir: options.dir_id.unwrap_or_else(&mut random),
-        cluster_id: options
-            .cluster_id
-            .clone()
-            .unwrap_or_else(|| random().to_string()),
+        cluster_id: options.cluster_id.clone().unwrap_or_else(|| random().to_string()),
     };
     let mut batch = KvBatch::default();
     batch.put(
@@ -53,34 +46,21 @@ pub fn load_or_create(
 }
 
 fn decode(bytes: &[u8], options: &ControllerOptions) -> Result<Identity, StartError> {
-    let unreadable = |e| StartError::Unreadable {
-        dir: options.dir.display().to_string(),
-        what: format!("{e}"),
-    };
+    let unreadable = |e| StartError::Unreadable { dir: options.dir.display().to_string(), what: format!("{e}") };
     let row: pb::Identity = millrace_rpc::decode(bytes).map_err(unreadable)?;
     let dir = millrace_rpc::dir_id(&row.dir).map_err(unreadable)?;
-    Ok(Identity {
-        node_id: row.node_id,
-        dir,
-        cluster_id: row.cluster_id,
-    })
+    Ok(Identity { node_id: row.node_id, dir, cluster_id: row.cluster_id })
 }
 
 fn check(found: Identity, options: &ControllerOptions) -> Result<Identity, StartError> {
     let dir = || options.dir.display().to_string();
     if found.node_id != options.node_id {
-        return Err(StartError::WrongNode {
-            dir: dir(),
-            found: found.node_id,
-            wanted: options.node_id,
-        });
+        return Err(StartError::WrongNode { dir: dir(), found: found.node_id, wanted: options.node_id });
     }
     match &options.cluster_id {
-        Some(wanted) if *wanted != found.cluster_id => Err(StartError::WrongCluster {
-            dir: dir(),
-            found: found.cluster_id,
-            wanted: wanted.clone(),
-        }),
+        Some(wanted) if *wanted != found.cluster_id => {
+            Err(StartError::WrongCluster { dir: dir(), found: found.cluster_id, wanted: wanted.clone() })
+        }
         _ => Ok(found),
     }
 }

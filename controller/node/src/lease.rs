@@ -15,13 +15,7 @@ pub struct Lease {
 impl Lease {
     pub fn on(kv: Arc<dyn Kv>) -> (Arc<dyn Kv>, oneshot::Receiver<()>) {
         let (sender, closed) = oneshot::channel();
-        (
-            Arc::new(Lease {
-                kv: Some(kv),
-                closed: Some(sender),
-            }),
-            closed,
-        )
+        (Arc::new(Lease { kv: Some(kv), closed: Some(sender) }), closed)
     }
 
     fn kv(&self) -> Result<&dyn Kv, StoreError> {
@@ -34,12 +28,7 @@ impl Kv for Lease {
         self.kv()?.get(key)
     }
 
-    fn scan(
-        &self,
-        from: &[u8],
-        to: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
-    ) -> Result<(), StoreError> {
+    fn scan(&self, from: &[u8], to: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
         self.kv()?.scan(from, to, visit)
     }
 

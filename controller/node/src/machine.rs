@@ -54,17 +54,12 @@ impl Machine {
         self.image = (*snapshot.snapshot).clone();
         self.applied = snapshot.meta.last_log_id;
         self.membership = snapshot.meta.last_membership.clone();
-        self.outlet
-            .images
-            .send_replace(Arc::clone(&snapshot.snapshot));
+        self.outlet.images.send_replace(Arc::clone(&snapshot.snapshot));
         *self.current.lock() = Some(snapshot);
     }
 
     fn meta(&self) -> SnapshotMeta {
-        SnapshotMeta {
-            last_log_id: self.applied,
-            last_membership: self.membership.clone(),
-        }
+        SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() }
     }
 
     /// Whether the proposal became facts.
@@ -72,10 +67,7 @@ impl Machine {
         if proposal.term != self.image.term {
             return false;
         }
-        proposal
-            .records
-            .iter()
-            .for_each(|record| self.image.apply(record));
+        proposal.records.iter().for_each(|record| self.image.apply(record));
         self.outlet.growth.add(proposal.records.len());
         true
     }
@@ -110,9 +102,7 @@ impl RaftStateMachine<Types> for Machine {
             answers.extend(responder.map(|responder| (responder, applied)));
         }
         // The image first: who gets an answer finds it in there.
-        self.outlet
-            .images
-            .send_replace(Arc::new(self.image.clone()));
+        self.outlet.images.send_replace(Arc::new(self.image.clone()));
         for (responder, applied) in answers {
             responder.send(Applied(applied));
         }
@@ -121,26 +111,12 @@ impl RaftStateMachine<Types> for Machine {
 
     async fn get_snapshot_builder(&mut self) -> Builder {
         self.outlet.growth.reset();
-        let snapshot = Snapshot {
-            meta: self.meta(),
-            snapshot: Arc::new(self.image.clone()),
-        };
-        Builder {
-            kv: Arc::clone(&self.kv),
-            snapshot,
-            current: Arc::clone(&self.current),
-        }
+        let snapshot = Snapshot { meta: self.meta(), snapshot: Arc::new(self.image.clone()) };
+        Builder { kv: Arc::clone(&self.kv), snapshot, current: Arc::clone(&self.current) }
     }
 
-    async fn install_snapshot(
-        &mut self,
-        meta: &SnapshotMeta,
-        image: Arc<Image>,
-    ) -> Result<(), io::Error> {
-        let snapshot = Snapshot {
-            meta: meta.clone(),
-            snapshot: image,
-        };
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, image: Arc<Image>) -> Result<(), io::Error> {
+        let snapshot = Snapshot { meta: meta.clone(), snapshot: image };
         store(Arc::clone(&self.kv), snapshot.clone()).await?;
         self.take_over(snapshot);
         Ok(())
@@ -152,9 +128,7 @@ impl RaftStateMachine<Types> for Machine {
 }
 
 async fn store(kv: Arc<dyn Kv>, snapshot: Snapshot) -> io::Result<()> {
-    tokio::task::spawn_blocking(move || snapshot::store(&*kv, &snapshot))
-        .await
-        .map_err(io::Error::other)?
+    tokio::task::spawn_blocking(move || snapshot::store(&*kv, &snapshot)).await.map_err(io::Error::other)?
 }
 
 /// Writes one snapshot while the machine goes on.

@@ -1,19 +1,13 @@
 //! Raft's messages to protobuf and back.
 
 use millrace_rpc::{DecodeError, pb};
-use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest, VoteResponse,
-};
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest, VoteResponse};
 
-use crate::codec::{
-    entry_from_pb, entry_to_pb, log_id_from_pb, log_id_to_pb, vote_from_pb, vote_to_pb,
-};
+use crate::codec::{entry_from_pb, entry_to_pb, log_id_from_pb, log_id_to_pb, vote_from_pb, vote_to_pb};
 use crate::raft::{LogId, Types, Vote};
 
 pub fn needed_vote(vote: Option<pb::Vote>) -> Result<Vote, DecodeError> {
-    vote.as_ref()
-        .map(vote_from_pb)
-        .ok_or(DecodeError::Unknown("vote"))
+    vote.as_ref().map(vote_from_pb).ok_or(DecodeError::Unknown("vote"))
 }
 
 fn log_id(id: Option<pb::LogId>) -> Option<LogId> {
@@ -29,17 +23,11 @@ pub fn append_to_pb(request: &AppendEntriesRequest<Types>) -> pb::AppendRequest 
     }
 }
 
-pub fn append_from_pb(
-    request: pb::AppendRequest,
-) -> Result<AppendEntriesRequest<Types>, DecodeError> {
+pub fn append_from_pb(request: pb::AppendRequest) -> Result<AppendEntriesRequest<Types>, DecodeError> {
     Ok(AppendEntriesRequest {
         vote: needed_vote(request.vote)?,
         prev_log_id: log_id(request.prev_log_id),
-        entries: request
-            .entries
-            .into_iter()
-            .map(entry_from_pb)
-            .collect::<Result<_, _>>()?,
+        entries: request.entries.into_iter().map(entry_from_pb).collect::<Result<_, _>>()?,
         leader_commit: log_id(request.committed),
     })
 }
@@ -48,34 +36,23 @@ pub fn appended_to_pb(response: &AppendEntriesResponse<Types>) -> pb::AppendResp
     use pb::append_response::Result as R;
     let result = match response {
         AppendEntriesResponse::Success => R::Success(pb::Blank {}),
-        AppendEntriesResponse::PartialSuccess(upto) => R::PartialSuccess(pb::PartialSuccess {
-            upto: upto.as_ref().map(log_id_to_pb),
-        }),
+        AppendEntriesResponse::PartialSuccess(upto) => {
+            R::PartialSuccess(pb::PartialSuccess { upto: upto.as_ref().map(log_id_to_pb) })
+        }
         AppendEntriesResponse::Conflict => R::Conflict(pb::Blank {}),
         AppendEntriesResponse::HigherVote(vote) => R::HigherVote(vote_to_pb(vote)),
     };
-    pb::AppendResponse {
-        result: Some(result),
-    }
+    pb::AppendResponse { result: Some(result) }
 }
 
-pub fn appended_from_pb(
-    response: pb::AppendResponse,
-) -> Result<AppendEntriesResponse<Types>, DecodeError> {
+pub fn appended_from_pb(response: pb::AppendResponse) -> Result<AppendEntriesResponse<Types>, DecodeError> {
     use pb::append_response::Result as R;
-    Ok(
-        match response
-            .result
-            .ok_or(DecodeError::Unknown("append result"))?
-        {
-            R::Success(pb::Blank {}) => AppendEntriesResponse::Success,
-            R::PartialSuccess(partial) => {
-                AppendEntriesResponse::PartialSuccess(log_id(partial.upto))
-            }
-            R::Conflict(pb::Blank {}) => AppendEntriesResponse::Conflict,
-            R::HigherVote(vote) => AppendEntriesResponse::HigherVote(vote_from_pb(&vote)),
-        },
-    )
+    Ok(match response.result.ok_or(DecodeError::Unknown("append result"))? {
+        R::Success(pb::Blank {}) => AppendEntriesResponse::Success,
+        R::PartialSuccess(partial) => AppendEntriesResponse::PartialSuccess(log_id(partial.upto)),
+        R::Conflict(pb::Blank {}) => AppendEntriesResponse::Conflict,
+        R::HigherVote(vote) => AppendEntriesResponse::HigherVote(vote_from_pb(&vote)),
+    })
 }
 
 pub fn vote_request_to_pb(request: &VoteRequest<Types>) -> pb::VoteRequest {
@@ -102,11 +79,7 @@ pub fn voted_to_pb(response: &VoteResponse<Types>) -> pb::VoteResponse {
 
 pub fn voted_from_pb(response: pb::VoteResponse) -> Result<VoteResponse<Types>, DecodeError> {
     let vote = needed_vote(response.vote)?;
-    Ok(VoteResponse::new(
-        vote,
-        log_id(response.last_log_id),
-        response.granted,
-    ))
+    Ok(VoteResponse::new(vote, log_id(response.last_log_id), response.granted))
 }
 
 pub fn transfer_to_pb(request: &TransferLeaderRequest<Types>) -> pb::TransferRequest {
@@ -117,12 +90,6 @@ pub fn transfer_to_pb(request: &TransferLeaderRequest<Types>) -> pb::TransferReq
     }
 }
 
-pub fn transfer_from_pb(
-    request: pb::TransferRequest,
-) -> Result<TransferLeaderRequest<Types>, DecodeError> {
-    Ok(TransferLeaderRequest::new(
-        needed_vote(request.from)?,
-        request.to,
-        log_id(request.last_log_id),
-    ))
+pub fn transfer_from_pb(request: pb::TransferRequest) -> Result<TransferLeaderRequest<Types>, DecodeError> {
+    Ok(TransferLeaderRequest::new(needed_vote(request.from)?, request.to, log_id(request.last_log_id)))
 }

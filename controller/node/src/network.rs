@@ -13,8 +13,8 @@ use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError
 use openraft::network::RPCOption;
 use openraft::network::v2::RaftNetworkV2;
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
-    TransferLeaderResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest, TransferLeaderResponse,
+    VoteRequest, VoteResponse,
 };
 use openraft::{OptionalSend, RaftNetworkFactory};
 use tonic::metadata::MetadataValue;
@@ -22,9 +22,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 
 use crate::codec::{snapshot_meta_to_pb, vote_from_pb, vote_to_pb};
-use crate::messages::{
-    append_to_pb, appended_from_pb, transfer_to_pb, vote_request_to_pb, voted_from_pb,
-};
+use crate::messages::{append_to_pb, appended_from_pb, transfer_to_pb, vote_request_to_pb, voted_from_pb};
 use crate::raft::{Peer, RaftId, Snapshot, Types, Vote};
 use crate::snapshot;
 
@@ -38,18 +36,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A channel that connects when it is used, and again when it broke. `None` if the address is none.
 pub fn channel(host: &str, port: u16) -> Option<Channel> {
-    let uri = if host.contains(':') {
-        format!("http://[{host}]:{port}")
-    } else {
-        format!("http://{host}:{port}")
-    };
+    let uri = if host.contains(':') { format!("http://[{host}]:{port}") } else { format!("http://{host}:{port}") };
     let endpoint = Endpoint::from_shared(uri).ok()?;
-    Some(
-        endpoint
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
-            .connect_lazy(),
-    )
+    Some(endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true).connect_lazy())
 }
 
 /// The request with the names of its addressee.
@@ -59,9 +48,7 @@ pub fn addressed<T>(message: T, cluster: &str, node: RaftId) -> Request<T> {
     if let Ok(cluster) = MetadataValue::try_from(cluster) {
         request.metadata_mut().insert(CLUSTER_KEY, cluster);
     }
-    request
-        .metadata_mut()
-        .insert(NODE_KEY, MetadataValue::from(node));
+    request.metadata_mut().insert(NODE_KEY, MetadataValue::from(node));
     request
 }
 
@@ -75,15 +62,9 @@ impl RaftNetworkFactory<Types> for Network {
 
     async fn new_client(&mut self, target: RaftId, peer: &Peer) -> Connection {
         let client = channel(&peer.host, peer.port).map(|channel| {
-            RaftClient::new(channel)
-                .max_decoding_message_size(MESSAGE_MAX)
-                .max_encoding_message_size(MESSAGE_MAX)
+            RaftClient::new(channel).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX)
         });
-        Connection {
-            cluster: Arc::clone(&self.cluster),
-            target,
-            client,
-        }
+        Connection { cluster: Arc::clone(&self.cluster), target, client }
     }
 }
 
@@ -114,15 +95,9 @@ async fn within<T>(
 }
 
 impl Connection {
-    fn parts<T>(
-        &mut self,
-        message: T,
-    ) -> Result<(&mut RaftClient<Channel>, Request<T>), RPCError<Types>> {
+    fn parts<T>(&mut self, message: T) -> Result<(&mut RaftClient<Channel>, Request<T>), RPCError<Types>> {
         let request = addressed(message, &self.cluster, self.target);
-        let client = self
-            .client
-            .as_mut()
-            .ok_or_else(|| unreachable("the controller has no usable address"))?;
+        let client = self.client.as_mut().ok_or_else(|| unreachable("the controller has no usable address"))?;
         Ok((client, request))
     }
 }
@@ -196,13 +171,7 @@ fn chunks(vote: &Vote, snapshot: &Snapshot) -> Vec<pb::SnapshotChunk> {
         term: image.term,
         ..pb::SnapshotChunk::default()
     };
-    let body = snapshot::chunks(image).map(|records| pb::SnapshotChunk {
-        records,
-        ..pb::SnapshotChunk::default()
-    });
-    let end = pb::SnapshotChunk {
-        last: true,
-        ..pb::SnapshotChunk::default()
-    };
+    let body = snapshot::chunks(image).map(|records| pb::SnapshotChunk { records, ..pb::SnapshotChunk::default() });
+    let end = pb::SnapshotChunk { last: true, ..pb::SnapshotChunk::default() };
     std::iter::once(head).chain(body).chain([end]).collect()
 }

@@ -57,9 +57,7 @@ impl ControllerOptions {
             initial_voters: Vec::new(),
             listener: None,
             broker_session_timeout_ms: 3000,
-            clock: Arc::new(move || {
-                since_1970().map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
-            }),
+            clock: Arc::new(move || since_1970().map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))),
             seed: rand::random(),
         }
     }
@@ -73,19 +71,11 @@ pub enum StartError {
     #[error(
         "{dir}: the metadata belongs to cluster {found}, not {wanted}; set the cluster id to {found}, or use another directory"
     )]
-    WrongCluster {
-        dir: String,
-        found: String,
-        wanted: String,
-    },
+    WrongCluster { dir: String, found: String, wanted: String },
     #[error(
         "{dir}: the metadata belongs to node {found}, not {wanted}; set node.id to {found}, or use another directory"
     )]
-    WrongNode {
-        dir: String,
-        found: NodeId,
-        wanted: NodeId,
-    },
+    WrongNode { dir: String, found: NodeId, wanted: NodeId },
     #[error("{dir}: {what}")]
     Unreadable { dir: String, what: String },
     #[error("the metadata log does not work: {0}")]

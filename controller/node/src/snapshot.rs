@@ -24,13 +24,7 @@ pub fn chunks(image: &Image) -> impl Iterator<Item = Vec<pb::Record>> + '_ {
     let mut records = snapshot_records(image).peekable();
     std::iter::from_fn(move || {
         records.peek()?;
-        Some(
-            records
-                .by_ref()
-                .take(CHUNK_RECORDS)
-                .map(|r| record_to_pb(&r))
-                .collect(),
-        )
+        Some(records.by_ref().take(CHUNK_RECORDS).map(|r| record_to_pb(&r)).collect())
     })
 }
 
@@ -65,34 +59,22 @@ pub fn load(kv: &dyn Kv) -> io::Result<Option<Snapshot>> {
         return Ok(None);
     };
     let current: pb::StoredSnapshot = decode(&bytes).map_err(|e| unreadable("the snapshot", &e))?;
-    let meta = current
-        .meta
-        .ok_or(millrace_rpc::DecodeError::Unknown("snapshot meta"));
-    let meta = meta
-        .and_then(snapshot_meta_from_pb)
-        .map_err(|e| unreadable("the snapshot", &e))?;
+    let meta = current.meta.ok_or(millrace_rpc::DecodeError::Unknown("snapshot meta"));
+    let meta = meta.and_then(snapshot_meta_from_pb).map_err(|e| unreadable("the snapshot", &e))?;
     let mut image = Image::at(current.index, current.term);
     for number in 0..current.chunks {
-        let bytes = kv
-            .get(&keys::chunk(current.index, number))
-            .map_err(failed)?;
-        let bytes = bytes.ok_or_else(|| {
-            io::Error::other(format!("chunk {number} of the snapshot is missing"))
-        })?;
+        let bytes = kv.get(&keys::chunk(current.index, number)).map_err(failed)?;
+        let bytes = bytes.ok_or_else(|| io::Error::other(format!("chunk {number} of the snapshot is missing")))?;
         let chunk: pb::Records = decode(&bytes).map_err(|e| unreadable("a snapshot chunk", &e))?;
         apply(&mut image, chunk.records)?;
     }
-    Ok(Some(Snapshot {
-        meta,
-        snapshot: Arc::new(image),
-    }))
+    Ok(Some(Snapshot { meta, snapshot: Arc::new(image) }))
 }
 
 /// Adds a chunk's records to an image under construction.
 pub fn apply(image: &mut Image, records: Vec<pb::Record>) -> io::Result<()> {
     for record in records {
-        let record: Record =
-            record_from_pb(record).map_err(|e| unreadable("a snapshot record", &e))?;
+        let record: Record = record_from_pb(record).map_err(|e| unreadable("a snapshot record", &e))?;
         image.apply(&record);
     }
     Ok(())

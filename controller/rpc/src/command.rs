@@ -2,25 +2,20 @@
 
 use millrace_metadata::Command;
 use millrace_metadata::command::{
-    ConfigChange, ConfigOp, ConfigOpKind, DirAssignment, FeatureChange, FeatureChangeKind,
-    Heartbeat, IsrChange, MorePartitions, NewTopic, Reassignment, TopicRef,
+    ConfigChange, ConfigOp, ConfigOpKind, DirAssignment, FeatureChange, FeatureChangeKind, Heartbeat, IsrChange,
+    MorePartitions, NewTopic, Reassignment, TopicRef,
 };
 
 use crate::ids::{dirs_from_bytes, dirs_to_bytes, topic_id};
 use crate::pb::command::Kind;
-use crate::record::{
-    int16, registration_from_pb, registration_to_pb, resource_from_pb, resource_to_pb,
-};
+use crate::record::{int16, registration_from_pb, registration_to_pb, resource_from_pb, resource_to_pb};
 use crate::{DecodeError, dir_id, pb};
 
 fn map<T, U>(items: &[T], each: impl FnMut(&T) -> U) -> Vec<U> {
     items.iter().map(each).collect()
 }
 
-fn try_map<T, U>(
-    items: Vec<T>,
-    each: impl FnMut(T) -> Result<U, DecodeError>,
-) -> Result<Vec<U>, DecodeError> {
+fn try_map<T, U>(items: Vec<T>, each: impl FnMut(T) -> Result<U, DecodeError>) -> Result<Vec<U>, DecodeError> {
     items.into_iter().map(each).collect()
 }
 
@@ -35,34 +30,18 @@ fn broker_from_pb(broker: Option<pb::BrokerEpoch>) -> Result<(i32, i64), DecodeE
 
 pub fn command_to_pb(command: &Command) -> pb::Command {
     let kind = match command {
-        Command::CreateTopics {
-            topics,
-            validate_only,
-        } => Kind::CreateTopics(pb::CreateTopics {
-            topics: map(topics, new_topic),
-            validate_only: *validate_only,
-        }),
-        Command::DeleteTopics { topics } => Kind::DeleteTopics(pb::DeleteTopics {
-            topics: map(topics, topic_ref),
-        }),
-        Command::CreatePartitions {
-            topics,
-            validate_only,
-        } => Kind::CreatePartitions(pb::CreatePartitions {
+        Command::CreateTopics { topics, validate_only } => {
+            Kind::CreateTopics(pb::CreateTopics { topics: map(topics, new_topic), validate_only: *validate_only })
+        }
+        Command::DeleteTopics { topics } => Kind::DeleteTopics(pb::DeleteTopics { topics: map(topics, topic_ref) }),
+        Command::CreatePartitions { topics, validate_only } => Kind::CreatePartitions(pb::CreatePartitions {
             topics: map(topics, more_partitions),
             validate_only: *validate_only,
         }),
-        Command::AlterConfigs {
-            changes,
-            validate_only,
-        } => Kind::AlterConfigs(pb::AlterConfigs {
-            changes: map(changes, config_change),
-            validate_only: *validate_only,
-        }),
-        Command::ElectLeaders {
-            unclean,
-            partitions,
-        } => Kind::ElectLeaders(pb::ElectLeaders {
+        Command::AlterConfigs { changes, validate_only } => {
+            Kind::AlterConfigs(pb::AlterConfigs { changes: map(changes, config_change), validate_only: *validate_only })
+        }
+        Command::ElectLeaders { unclean, partitions } => Kind::ElectLeaders(pb::ElectLeaders {
             unclean: *unclean,
             partitions: partitions.as_ref().map(|list| pb::PartitionList {
                 topics: map(list, |(topic, partitions)| pb::TopicPartitions {
@@ -71,42 +50,30 @@ pub fn command_to_pb(command: &Command) -> pb::Command {
                 }),
             }),
         }),
-        Command::AlterPartitionReassignments {
-            partitions,
-            allow_rf_change,
-        } => Kind::AlterReassignments(pb::AlterReassignments {
-            partitions: map(partitions, |r| pb::Reassignment {
-                topic: r.topic.clone(),
-                partition: r.partition,
-                replicas: r
-                    .replicas
-                    .as_ref()
-                    .map(|ids| pb::Nodes { ids: ids.clone() }),
-            }),
-            allow_rf_change: *allow_rf_change,
-        }),
-        Command::UpdateFeatures {
-            changes,
-            validate_only,
-        } => Kind::UpdateFeatures(pb::UpdateFeatures {
+        Command::AlterPartitionReassignments { partitions, allow_rf_change } => {
+            Kind::AlterReassignments(pb::AlterReassignments {
+                partitions: map(partitions, |r| pb::Reassignment {
+                    topic: r.topic.clone(),
+                    partition: r.partition,
+                    replicas: r.replicas.as_ref().map(|ids| pb::Nodes { ids: ids.clone() }),
+                }),
+                allow_rf_change: *allow_rf_change,
+            })
+        }
+        Command::UpdateFeatures { changes, validate_only } => Kind::UpdateFeatures(pb::UpdateFeatures {
             changes: map(changes, feature_change),
             validate_only: *validate_only,
         }),
-        Command::AllocateProducerIds {
-            broker: id,
-            broker_epoch,
-        } => Kind::AllocateProducerIds(pb::AllocateProducerIds {
-            broker: broker(*id, *broker_epoch),
-        }),
-        Command::RegisterBroker {
-            cluster_id,
-            registration,
-            unclean,
-        } => Kind::RegisterBroker(pb::RegisterBrokerRequest {
-            cluster_id: cluster_id.clone(),
-            registration: Some(registration_to_pb(registration)),
-            unclean: *unclean,
-        }),
+        Command::AllocateProducerIds { broker: id, broker_epoch } => {
+            Kind::AllocateProducerIds(pb::AllocateProducerIds { broker: broker(*id, *broker_epoch) })
+        }
+        Command::RegisterBroker { cluster_id, registration, unclean } => {
+            Kind::RegisterBroker(pb::RegisterBrokerRequest {
+                cluster_id: cluster_id.clone(),
+                registration: Some(registration_to_pb(registration)),
+                unclean: *unclean,
+            })
+        }
         Command::BrokerHeartbeat(beat) => Kind::Heartbeat(pb::Heartbeat {
             broker: broker(beat.broker, beat.broker_epoch),
             applied: beat.applied,
@@ -115,29 +82,16 @@ pub fn command_to_pb(command: &Command) -> pb::Command {
             offline_dirs: dirs_to_bytes(&beat.offline_dirs),
         }),
         Command::UnregisterBroker { broker } => Kind::UnregisterBroker(*broker),
-        Command::FenceBroker {
-            broker,
-            broker_epoch,
-        } => Kind::FenceBroker(pb::BrokerEpoch {
-            broker: *broker,
-            epoch: *broker_epoch,
-        }),
-        Command::AlterPartition {
-            broker: id,
-            broker_epoch,
-            changes,
-        } => Kind::AlterPartition(pb::AlterPartition {
+        Command::FenceBroker { broker, broker_epoch } => {
+            Kind::FenceBroker(pb::BrokerEpoch { broker: *broker, epoch: *broker_epoch })
+        }
+        Command::AlterPartition { broker: id, broker_epoch, changes } => Kind::AlterPartition(pb::AlterPartition {
             broker: broker(*id, *broker_epoch),
             changes: map(changes, isr_change),
         }),
-        Command::AssignReplicasToDirs {
-            broker: id,
-            broker_epoch,
-            dirs,
-        } => Kind::AssignDirs(pb::AssignDirs {
-            broker: broker(*id, *broker_epoch),
-            dirs: map(dirs, dir_assignment),
-        }),
+        Command::AssignReplicasToDirs { broker: id, broker_epoch, dirs } => {
+            Kind::AssignDirs(pb::AssignDirs { broker: broker(*id, *broker_epoch), dirs: map(dirs, dir_assignment) })
+        }
     };
     pb::Command { kind: Some(kind) }
 }
@@ -151,10 +105,7 @@ fn new_topic(t: &NewTopic) -> pb::NewTopic {
             partition: *partition,
             replicas: replicas.clone(),
         }),
-        configs: map(&t.configs, |(key, value)| pb::KeyValue {
-            key: key.clone(),
-            value: value.clone(),
-        }),
+        configs: map(&t.configs, |(key, value)| pb::KeyValue { key: key.clone(), value: value.clone() }),
     }
 }
 
@@ -174,14 +125,9 @@ pub(crate) fn topic_ref_from_pb(topic: pb::TopicRef) -> Result<TopicRef, DecodeE
 }
 
 fn more_partitions(t: &MorePartitions) -> pb::MorePartitions {
-    let assignments = |list: &Vec<Vec<i32>>| pb::Assignments {
-        replicas: map(list, |ids| pb::Nodes { ids: ids.clone() }),
-    };
-    pb::MorePartitions {
-        name: t.name.clone(),
-        count: t.count,
-        assignments: t.assignments.as_ref().map(assignments),
-    }
+    let assignments =
+        |list: &Vec<Vec<i32>>| pb::Assignments { replicas: map(list, |ids| pb::Nodes { ids: ids.clone() }) };
+    pb::MorePartitions { name: t.name.clone(), count: t.count, assignments: t.assignments.as_ref().map(assignments) }
 }
 
 fn config_change(change: &ConfigChange) -> pb::ConfigChange {
@@ -192,11 +138,7 @@ fn config_change(change: &ConfigChange) -> pb::ConfigChange {
             ConfigOpKind::Append => pb::ConfigOpKind::Append,
             ConfigOpKind::Subtract => pb::ConfigOpKind::Subtract,
         };
-        pb::ConfigOp {
-            key: op.key.clone(),
-            op: kind.into(),
-            value: op.value.clone(),
-        }
+        pb::ConfigOp { key: op.key.clone(), op: kind.into(), value: op.value.clone() }
     };
     pb::ConfigChange {
         resource: Some(resource_to_pb(&change.resource)),
@@ -211,11 +153,7 @@ fn feature_change(change: &FeatureChange) -> pb::FeatureChange {
         FeatureChangeKind::SafeDowngrade => pb::FeatureChangeKind::SafeDowngrade,
         FeatureChangeKind::UnsafeDowngrade => pb::FeatureChangeKind::UnsafeDowngrade,
     };
-    pb::FeatureChange {
-        name: change.name.clone(),
-        level: change.level.into(),
-        kind: kind.into(),
-    }
+    pb::FeatureChange { name: change.name.clone(), level: change.level.into(), kind: kind.into() }
 }
 
 fn isr_change(change: &IsrChange) -> pb::IsrChange {
@@ -224,10 +162,7 @@ fn isr_change(change: &IsrChange) -> pb::IsrChange {
         partition: change.partition,
         leader_epoch: change.leader_epoch,
         partition_epoch: change.partition_epoch,
-        isr: map(&change.isr, |(node, epoch)| pb::BrokerState {
-            node: *node,
-            epoch: *epoch,
-        }),
+        isr: map(&change.isr, |(node, epoch)| pb::BrokerState { node: *node, epoch: *epoch }),
         recovering: change.recovering,
     }
 }
@@ -235,96 +170,67 @@ fn isr_change(change: &IsrChange) -> pb::IsrChange {
 fn dir_assignment(assignment: &DirAssignment) -> pb::DirAssignment {
     pb::DirAssignment {
         dir: assignment.dir.0.to_vec(),
-        partitions: map(&assignment.partitions, |(topic, partition)| {
-            pb::TopicIdPartition {
-                topic: topic.0.to_vec(),
-                partition: *partition,
-            }
+        partitions: map(&assignment.partitions, |(topic, partition)| pb::TopicIdPartition {
+            topic: topic.0.to_vec(),
+            partition: *partition,
         }),
     }
 }
 
 pub fn command_from_pb(command: pb::Command) -> Result<Command, DecodeError> {
-    Ok(
-        match command
-            .kind
-            .ok_or(DecodeError::Unknown("kind of command"))?
-        {
-            Kind::CreateTopics(c) => Command::CreateTopics {
-                topics: try_map(c.topics, new_topic_from_pb)?,
-                validate_only: c.validate_only,
-            },
-            Kind::DeleteTopics(c) => Command::DeleteTopics {
-                topics: try_map(c.topics, topic_ref_from_pb)?,
-            },
-            Kind::CreatePartitions(c) => Command::CreatePartitions {
-                topics: c.topics.into_iter().map(more_partitions_from_pb).collect(),
-                validate_only: c.validate_only,
-            },
-            Kind::AlterConfigs(c) => Command::AlterConfigs {
-                changes: try_map(c.changes, config_change_from_pb)?,
-                validate_only: c.validate_only,
-            },
-            Kind::ElectLeaders(c) => Command::ElectLeaders {
-                unclean: c.unclean,
-                partitions: c.partitions.map(|l| {
-                    l.topics
-                        .into_iter()
-                        .map(|t| (t.topic, t.partitions))
-                        .collect()
-                }),
-            },
-            Kind::AlterReassignments(c) => {
-                let one = |r: pb::Reassignment| Reassignment {
-                    topic: r.topic,
-                    partition: r.partition,
-                    replicas: r.replicas.map(|n| n.ids),
-                };
-                Command::AlterPartitionReassignments {
-                    partitions: c.partitions.into_iter().map(one).collect(),
-                    allow_rf_change: c.allow_rf_change,
-                }
-            }
-            Kind::UpdateFeatures(c) => Command::UpdateFeatures {
-                changes: try_map(c.changes, feature_change_from_pb)?,
-                validate_only: c.validate_only,
-            },
-            Kind::AllocateProducerIds(c) => {
-                let (broker, broker_epoch) = broker_from_pb(c.broker)?;
-                Command::AllocateProducerIds {
-                    broker,
-                    broker_epoch,
-                }
-            }
-            Kind::RegisterBroker(c) => Command::RegisterBroker {
-                cluster_id: c.cluster_id,
-                registration: registration_from_pb(c.registration)?,
-                unclean: c.unclean,
-            },
-            Kind::Heartbeat(c) => Command::BrokerHeartbeat(heartbeat_from_pb(c)?),
-            Kind::UnregisterBroker(broker) => Command::UnregisterBroker { broker },
-            Kind::FenceBroker(c) => Command::FenceBroker {
-                broker: c.broker,
-                broker_epoch: c.epoch,
-            },
-            Kind::AlterPartition(c) => {
-                let (broker, broker_epoch) = broker_from_pb(c.broker)?;
-                Command::AlterPartition {
-                    broker,
-                    broker_epoch,
-                    changes: try_map(c.changes, isr_change_from_pb)?,
-                }
-            }
-            Kind::AssignDirs(c) => {
-                let (broker, broker_epoch) = broker_from_pb(c.broker)?;
-                Command::AssignReplicasToDirs {
-                    broker,
-                    broker_epoch,
-                    dirs: try_map(c.dirs, dir_assignment_from_pb)?,
-                }
-            }
+    Ok(match command.kind.ok_or(DecodeError::Unknown("kind of command"))? {
+        Kind::CreateTopics(c) => {
+            Command::CreateTopics { topics: try_map(c.topics, new_topic_from_pb)?, validate_only: c.validate_only }
+        }
+        Kind::DeleteTopics(c) => Command::DeleteTopics { topics: try_map(c.topics, topic_ref_from_pb)? },
+        Kind::CreatePartitions(c) => Command::CreatePartitions {
+            topics: c.topics.into_iter().map(more_partitions_from_pb).collect(),
+            validate_only: c.validate_only,
         },
-    )
+        Kind::AlterConfigs(c) => Command::AlterConfigs {
+            changes: try_map(c.changes, config_change_from_pb)?,
+            validate_only: c.validate_only,
+        },
+        Kind::ElectLeaders(c) => Command::ElectLeaders {
+            unclean: c.unclean,
+            partitions: c.partitions.map(|l| l.topics.into_iter().map(|t| (t.topic, t.partitions)).collect()),
+        },
+        Kind::AlterReassignments(c) => {
+            let one = |r: pb::Reassignment| Reassignment {
+                topic: r.topic,
+                partition: r.partition,
+                replicas: r.replicas.map(|n| n.ids),
+            };
+            Command::AlterPartitionReassignments {
+                partitions: c.partitions.into_iter().map(one).collect(),
+                allow_rf_change: c.allow_rf_change,
+            }
+        }
+        Kind::UpdateFeatures(c) => Command::UpdateFeatures {
+            changes: try_map(c.changes, feature_change_from_pb)?,
+            validate_only: c.validate_only,
+        },
+        Kind::AllocateProducerIds(c) => {
+            let (broker, broker_epoch) = broker_from_pb(c.broker)?;
+            Command::AllocateProducerIds { broker, broker_epoch }
+        }
+        Kind::RegisterBroker(c) => Command::RegisterBroker {
+            cluster_id: c.cluster_id,
+            registration: registration_from_pb(c.registration)?,
+            unclean: c.unclean,
+        },
+        Kind::Heartbeat(c) => Command::BrokerHeartbeat(heartbeat_from_pb(c)?),
+        Kind::UnregisterBroker(broker) => Command::UnregisterBroker { broker },
+        Kind::FenceBroker(c) => Command::FenceBroker { broker: c.broker, broker_epoch: c.epoch },
+        Kind::AlterPartition(c) => {
+            let (broker, broker_epoch) = broker_from_pb(c.broker)?;
+            Command::AlterPartition { broker, broker_epoch, changes: try_map(c.changes, isr_change_from_pb)? }
+        }
+        Kind::AssignDirs(c) => {
+            let (broker, broker_epoch) = broker_from_pb(c.broker)?;
+            Command::AssignReplicasToDirs { broker, broker_epoch, dirs: try_map(c.dirs, dir_assignment_from_pb)? }
+        }
+    })
 }
 
 fn new_topic_from_pb(t: pb::NewTopic) -> Result<NewTopic, DecodeError> {
@@ -332,22 +238,14 @@ fn new_topic_from_pb(t: pb::NewTopic) -> Result<NewTopic, DecodeError> {
         name: t.name,
         partitions: t.partitions,
         replication_factor: int16(t.replication_factor, "replication factor")?,
-        assignments: t
-            .assignments
-            .into_iter()
-            .map(|a| (a.partition, a.replicas))
-            .collect(),
+        assignments: t.assignments.into_iter().map(|a| (a.partition, a.replicas)).collect(),
         configs: t.configs.into_iter().map(|c| (c.key, c.value)).collect(),
     })
 }
 
 fn more_partitions_from_pb(t: pb::MorePartitions) -> MorePartitions {
     let assignments = |list: pb::Assignments| list.replicas.into_iter().map(|n| n.ids).collect();
-    MorePartitions {
-        name: t.name,
-        count: t.count,
-        assignments: t.assignments.map(assignments),
-    }
+    MorePartitions { name: t.name, count: t.count, assignments: t.assignments.map(assignments) }
 }
 
 fn config_change_from_pb(change: pb::ConfigChange) -> Result<ConfigChange, DecodeError> {
@@ -359,11 +257,7 @@ fn config_change_from_pb(change: pb::ConfigChange) -> Result<ConfigChange, Decod
             Ok(pb::ConfigOpKind::Subtract) => ConfigOpKind::Subtract,
             Err(_) => return Err(DecodeError::Unknown("config operation")),
         };
-        Ok(ConfigOp {
-            key: op.key,
-            op: kind,
-            value: op.value,
-        })
+        Ok(ConfigOp { key: op.key, op: kind, value: op.value })
     };
     Ok(ConfigChange {
         resource: resource_from_pb(change.resource)?,
@@ -379,11 +273,7 @@ fn feature_change_from_pb(change: pb::FeatureChange) -> Result<FeatureChange, De
         Ok(pb::FeatureChangeKind::UnsafeDowngrade) => FeatureChangeKind::UnsafeDowngrade,
         Err(_) => return Err(DecodeError::Unknown("kind of feature change")),
     };
-    Ok(FeatureChange {
-        name: change.name,
-        level: int16(change.level, "feature level")?,
-        kind,
-    })
+    Ok(FeatureChange { name: change.name, level: int16(change.level, "feature level")?, kind })
 }
 
 fn heartbeat_from_pb(beat: pb::Heartbeat) -> Result<Heartbeat, DecodeError> {
@@ -411,8 +301,5 @@ fn isr_change_from_pb(change: pb::IsrChange) -> Result<IsrChange, DecodeError> {
 
 fn dir_assignment_from_pb(assignment: pb::DirAssignment) -> Result<DirAssignment, DecodeError> {
     let partition = |p: pb::TopicIdPartition| Ok((topic_id(&p.topic)?, p.partition));
-    Ok(DirAssignment {
-        dir: dir_id(&assignment.dir)?,
-        partitions: try_map(assignment.partitions, partition)?,
-    })
+    Ok(DirAssignment { dir: dir_id(&assignment.dir)?, partitions: try_map(assignment.partitions, partition)? })
 }

@@ -3,9 +3,7 @@
 /// Bytes that were written by something else, or are damaged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    #[error(
-        "version {found} of the format is newer than {known}, the newest one that this software reads"
-    )]
+    #[error("version {found} of the format is newer than {known}, the newest one that this software reads")]
     Version { found: u8, known: u8 },
     #[error("there are no bytes")]
     Empty,

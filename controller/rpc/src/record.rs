@@ -19,147 +19,88 @@ pub fn records_from_pb(records: Vec<pb::Record>) -> Result<Vec<Record>, DecodeEr
 pub fn record_to_pb(record: &Record) -> pb::Record {
     let kind = match record {
         Record::ClusterId { id } => Kind::ClusterId(pb::ClusterId { id: id.clone() }),
-        Record::RegisterBroker {
-            registration,
-            epoch,
-            fenced,
-            in_controlled_shutdown,
-            index,
-        } => Kind::RegisterBroker(pb::RegisterBroker {
-            registration: Some(registration_to_pb(registration)),
-            epoch: *epoch,
-            fenced: *fenced,
-            in_controlled_shutdown: *in_controlled_shutdown,
-            index: *index,
-        }),
-        Record::BrokerChange {
-            id,
-            epoch,
-            fenced,
-            in_controlled_shutdown,
-            dirs,
-        } => Kind::BrokerChange(pb::BrokerChange {
-            id: *id,
-            epoch: *epoch,
-            fenced: *fenced,
-            in_controlled_shutdown: *in_controlled_shutdown,
-            dirs: dirs.as_ref().map(|d| pb::Dirs {
-                ids: dirs_to_bytes(d),
-            }),
-        }),
-        Record::UnregisterBroker { id, epoch } => Kind::UnregisterBroker(pb::UnregisterBroker {
-            id: *id,
-            epoch: *epoch,
-        }),
-        Record::Topic { name, id } => Kind::Topic(pb::Topic {
-            name: name.clone(),
-            id: id.0.to_vec(),
-        }),
-        Record::Partition {
-            topic,
-            index,
-            partition,
-        } => Kind::Partition(pb::NewPartition {
+        Record::RegisterBroker { registration, epoch, fenced, in_controlled_shutdown, index } => {
+            Kind::RegisterBroker(pb::RegisterBroker {
+                registration: Some(registration_to_pb(registration)),
+                epoch: *epoch,
+                fenced: *fenced,
+                in_controlled_shutdown: *in_controlled_shutdown,
+                index: *index,
+            })
+        }
+        Record::BrokerChange { id, epoch, fenced, in_controlled_shutdown, dirs } => {
+            Kind::BrokerChange(pb::BrokerChange {
+                id: *id,
+                epoch: *epoch,
+                fenced: *fenced,
+                in_controlled_shutdown: *in_controlled_shutdown,
+                dirs: dirs.as_ref().map(|d| pb::Dirs { ids: dirs_to_bytes(d) }),
+            })
+        }
+        Record::UnregisterBroker { id, epoch } => {
+            Kind::UnregisterBroker(pb::UnregisterBroker { id: *id, epoch: *epoch })
+        }
+        Record::Topic { name, id } => Kind::Topic(pb::Topic { name: name.clone(), id: id.0.to_vec() }),
+        Record::Partition { topic, index, partition } => Kind::Partition(pb::NewPartition {
             topic: topic.0.to_vec(),
             index: *index,
             partition: Some(partition_to_pb(partition)),
         }),
-        Record::PartitionChange {
-            topic,
-            index,
-            delta,
-        } => Kind::PartitionChange(delta_to_pb(topic.0.to_vec(), *index, delta)),
+        Record::PartitionChange { topic, index, delta } => {
+            Kind::PartitionChange(delta_to_pb(topic.0.to_vec(), *index, delta))
+        }
         Record::RemoveTopic { id } => Kind::RemoveTopic(pb::RemoveTopic { id: id.0.to_vec() }),
-        Record::Config {
-            resource,
-            key,
-            value,
-        } => Kind::Config(pb::Config {
+        Record::Config { resource, key, value } => Kind::Config(pb::Config {
             resource: Some(resource_to_pb(resource)),
             key: key.clone(),
             value: value.clone(),
         }),
-        Record::FeatureLevel { name, level } => Kind::FeatureLevel(pb::FeatureLevel {
-            name: name.clone(),
-            level: (*level).into(),
-        }),
-        Record::ProducerIds {
-            broker,
-            broker_epoch,
-            next,
-        } => Kind::ProducerIds(pb::ProducerIds {
-            broker: *broker,
-            broker_epoch: *broker_epoch,
-            next: *next,
-        }),
-        Record::Counters {
-            last_broker_epoch,
-            features_index,
-        } => Kind::Counters(pb::Counters {
-            last_broker_epoch: *last_broker_epoch,
-            features_index: *features_index,
-        }),
+        Record::FeatureLevel { name, level } => {
+            Kind::FeatureLevel(pb::FeatureLevel { name: name.clone(), level: (*level).into() })
+        }
+        Record::ProducerIds { broker, broker_epoch, next } => {
+            Kind::ProducerIds(pb::ProducerIds { broker: *broker, broker_epoch: *broker_epoch, next: *next })
+        }
+        Record::Counters { last_broker_epoch, features_index } => {
+            Kind::Counters(pb::Counters { last_broker_epoch: *last_broker_epoch, features_index: *features_index })
+        }
     };
     pb::Record { kind: Some(kind) }
 }
 
 pub fn record_from_pb(record: pb::Record) -> Result<Record, DecodeError> {
-    Ok(
-        match record.kind.ok_or(DecodeError::Unknown("kind of record"))? {
-            Kind::ClusterId(r) => Record::ClusterId { id: r.id },
-            Kind::RegisterBroker(r) => Record::RegisterBroker {
-                registration: Box::new(registration_from_pb(r.registration)?),
-                epoch: r.epoch,
-                fenced: r.fenced,
-                in_controlled_shutdown: r.in_controlled_shutdown,
-                index: r.index,
-            },
-            Kind::BrokerChange(r) => Record::BrokerChange {
-                id: r.id,
-                epoch: r.epoch,
-                fenced: r.fenced,
-                in_controlled_shutdown: r.in_controlled_shutdown,
-                dirs: r.dirs.map(|d| dirs_from_bytes(&d.ids)).transpose()?,
-            },
-            Kind::UnregisterBroker(r) => Record::UnregisterBroker {
-                id: r.id,
-                epoch: r.epoch,
-            },
-            Kind::Topic(r) => Record::Topic {
-                name: r.name,
-                id: topic_id(&r.id)?,
-            },
-            Kind::Partition(r) => Record::Partition {
-                topic: topic_id(&r.topic)?,
-                index: r.index,
-                partition: Box::new(partition_from_pb(
-                    r.partition.ok_or(DecodeError::Unknown("partition"))?,
-                )?),
-            },
-            Kind::PartitionChange(r) => delta_from_pb(r)?,
-            Kind::RemoveTopic(r) => Record::RemoveTopic {
-                id: topic_id(&r.id)?,
-            },
-            Kind::Config(r) => Record::Config {
-                resource: resource_from_pb(r.resource)?,
-                key: r.key,
-                value: r.value,
-            },
-            Kind::FeatureLevel(r) => Record::FeatureLevel {
-                name: r.name,
-                level: int16(r.level, "feature level")?,
-            },
-            Kind::ProducerIds(r) => Record::ProducerIds {
-                broker: r.broker,
-                broker_epoch: r.broker_epoch,
-                next: r.next,
-            },
-            Kind::Counters(r) => Record::Counters {
-                last_broker_epoch: r.last_broker_epoch,
-                features_index: r.features_index,
-            },
+    Ok(match record.kind.ok_or(DecodeError::Unknown("kind of record"))? {
+        Kind::ClusterId(r) => Record::ClusterId { id: r.id },
+        Kind::RegisterBroker(r) => Record::RegisterBroker {
+            registration: Box::new(registration_from_pb(r.registration)?),
+            epoch: r.epoch,
+            fenced: r.fenced,
+            in_controlled_shutdown: r.in_controlled_shutdown,
+            index: r.index,
         },
-    )
+        Kind::BrokerChange(r) => Record::BrokerChange {
+            id: r.id,
+            epoch: r.epoch,
+            fenced: r.fenced,
+            in_controlled_shutdown: r.in_controlled_shutdown,
+            dirs: r.dirs.map(|d| dirs_from_bytes(&d.ids)).transpose()?,
+        },
+        Kind::UnregisterBroker(r) => Record::UnregisterBroker { id: r.id, epoch: r.epoch },
+        Kind::Topic(r) => Record::Topic { name: r.name, id: topic_id(&r.id)? },
+        Kind::Partition(r) => Record::Partition {
+            topic: topic_id(&r.topic)?,
+            index: r.index,
+            partition: Box::new(partition_from_pb(r.partition.ok_or(DecodeError::Unknown("partition"))?)?),
+        },
+        Kind::PartitionChange(r) => delta_from_pb(r)?,
+        Kind::RemoveTopic(r) => Record::RemoveTopic { id: topic_id(&r.id)? },
+        Kind::Config(r) => Record::Config { resource: resource_from_pb(r.resource)?, key: r.key, value: r.value },
+        Kind::FeatureLevel(r) => Record::FeatureLevel { name: r.name, level: int16(r.level, "feature level")? },
+        Kind::ProducerIds(r) => Record::ProducerIds { broker: r.broker, broker_epoch: r.broker_epoch, next: r.next },
+        Kind::Counters(r) => {
+            Record::Counters { last_broker_epoch: r.last_broker_epoch, features_index: r.features_index }
+        }
+    })
 }
 
 pub(crate) fn int16(value: i32, what: &'static str) -> Result<i16, DecodeError> {
@@ -173,11 +114,7 @@ pub(crate) fn registration_to_pb(r: &BrokerRegistration) -> pb::BrokerRegistrati
         port: e.port.into(),
         security_protocol: e.security_protocol.into(),
     };
-    let feature = |f: &FeatureRange| pb::FeatureRange {
-        name: f.name.clone(),
-        min: f.min.into(),
-        max: f.max.into(),
-    };
+    let feature = |f: &FeatureRange| pb::FeatureRange { name: f.name.clone(), min: f.min.into(), max: f.max.into() };
     pb::BrokerRegistration {
         id: r.id,
         incarnation: r.incarnation.0.to_vec(),
@@ -188,9 +125,7 @@ pub(crate) fn registration_to_pb(r: &BrokerRegistration) -> pb::BrokerRegistrati
     }
 }
 
-pub(crate) fn registration_from_pb(
-    r: Option<pb::BrokerRegistration>,
-) -> Result<BrokerRegistration, DecodeError> {
+pub(crate) fn registration_from_pb(r: Option<pb::BrokerRegistration>) -> Result<BrokerRegistration, DecodeError> {
     let r = r.ok_or(DecodeError::Unknown("broker registration"))?;
     let endpoint = |e: pb::Endpoint| {
         Ok(Endpoint {
@@ -201,27 +136,15 @@ pub(crate) fn registration_from_pb(
         })
     };
     let feature = |f: pb::FeatureRange| {
-        Ok(FeatureRange {
-            name: f.name,
-            min: int16(f.min, "feature level")?,
-            max: int16(f.max, "feature level")?,
-        })
+        Ok(FeatureRange { name: f.name, min: int16(f.min, "feature level")?, max: int16(f.max, "feature level")? })
     };
     Ok(BrokerRegistration {
         id: r.id,
         incarnation: IncarnationId(sixteen(&r.incarnation, "incarnation")?),
-        endpoints: r
-            .endpoints
-            .into_iter()
-            .map(endpoint)
-            .collect::<Result<_, DecodeError>>()?,
+        endpoints: r.endpoints.into_iter().map(endpoint).collect::<Result<_, DecodeError>>()?,
         rack: r.rack,
         dirs: dirs_from_bytes(&r.dirs)?,
-        features: r
-            .features
-            .into_iter()
-            .map(feature)
-            .collect::<Result<_, DecodeError>>()?,
+        features: r.features.into_iter().map(feature).collect::<Result<_, DecodeError>>()?,
     })
 }
 
@@ -263,9 +186,7 @@ fn delta_to_pb(topic: Vec<u8>, index: i32, delta: &PartitionDelta) -> pb::Partit
         topic,
         index,
         replicas: nodes(&delta.replicas),
-        dirs: delta.dirs.as_ref().map(|d| pb::Dirs {
-            ids: dirs_to_bytes(d),
-        }),
+        dirs: delta.dirs.as_ref().map(|d| pb::Dirs { ids: dirs_to_bytes(d) }),
         isr: nodes(&delta.isr),
         elr: nodes(&delta.elr),
         last_known_elr: nodes(&delta.last_known_elr),
@@ -289,29 +210,15 @@ fn delta_from_pb(r: pb::PartitionChange) -> Result<Record, DecodeError> {
         leader: r.leader,
         recovering: r.recovering,
     };
-    Ok(Record::PartitionChange {
-        topic: topic_id(&r.topic)?,
-        index: r.index,
-        delta: Box::new(delta),
-    })
+    Ok(Record::PartitionChange { topic: topic_id(&r.topic)?, index: r.index, delta: Box::new(delta) })
 }
 
 pub(crate) fn resource_to_pb(resource: &ConfigResource) -> pb::Resource {
-    pb::Resource {
-        kind: resource.kind.code().into(),
-        name: resource.name.clone(),
-    }
+    pb::Resource { kind: resource.kind.code().into(), name: resource.name.clone() }
 }
 
-pub(crate) fn resource_from_pb(
-    resource: Option<pb::Resource>,
-) -> Result<ConfigResource, DecodeError> {
+pub(crate) fn resource_from_pb(resource: Option<pb::Resource>) -> Result<ConfigResource, DecodeError> {
     let resource = resource.ok_or(DecodeError::Unknown("resource"))?;
-    let kind = i8::try_from(resource.kind)
-        .ok()
-        .and_then(ResourceKind::from_code);
-    Ok(ConfigResource {
-        kind: kind.ok_or(DecodeError::Unknown("kind of resource"))?,
-        name: resource.name,
-    })
+    let kind = i8::try_from(resource.kind).ok().and_then(ResourceKind::from_code);
+    Ok(ConfigResource { kind: kind.ok_or(DecodeError::Unknown("kind of resource"))?, name: resource.name })
 }

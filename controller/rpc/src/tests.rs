@@ -4,8 +4,7 @@ use millrace_metadata::command::*;
 use millrace_metadata::ids::IncarnationId;
 use millrace_metadata::record::{BrokerRegistration, Dirs, FeatureRange, Nodes, PartitionDelta};
 use millrace_metadata::{
-    ApiError, Command, ConfigResource, DirId, Endpoint, ErrorCode, PartitionImage, Record, Reply,
-    ResourceKind, TopicId,
+    ApiError, Command, ConfigResource, DirId, Endpoint, ErrorCode, PartitionImage, Record, Reply, ResourceKind, TopicId,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -33,59 +32,29 @@ fn resource() -> impl Strategy<Value = ConfigResource> {
         ResourceKind::ClientMetrics,
         ResourceKind::Group,
     ];
-    (proptest::sample::select(kinds.to_vec()), any::<String>())
-        .prop_map(|(kind, name)| ConfigResource { kind, name })
+    (proptest::sample::select(kinds.to_vec()), any::<String>()).prop_map(|(kind, name)| ConfigResource { kind, name })
 }
 
 fn registration() -> impl Strategy<Value = BrokerRegistration> {
-    let endpoint = (any::<String>(), any::<String>(), any::<u16>(), any::<i16>()).prop_map(
-        |(listener, host, port, p)| Endpoint {
-            listener,
-            host,
-            port,
-            security_protocol: p,
-        },
-    );
-    let feature = (any::<String>(), any::<i16>(), any::<i16>())
-        .prop_map(|(name, min, max)| FeatureRange { name, min, max });
-    (
-        any::<i32>(),
-        any::<[u8; 16]>(),
-        vec(endpoint, 0..3),
-        option::of(any::<String>()),
-        dirs(),
-        vec(feature, 0..3),
-    )
-        .prop_map(
-            |(id, incarnation, endpoints, rack, dirs, features)| BrokerRegistration {
-                id,
-                incarnation: IncarnationId(incarnation),
-                endpoints,
-                rack,
-                dirs,
-                features,
-            },
-        )
+    let endpoint = (any::<String>(), any::<String>(), any::<u16>(), any::<i16>())
+        .prop_map(|(listener, host, port, p)| Endpoint { listener, host, port, security_protocol: p });
+    let feature =
+        (any::<String>(), any::<i16>(), any::<i16>()).prop_map(|(name, min, max)| FeatureRange { name, min, max });
+    (any::<i32>(), any::<[u8; 16]>(), vec(endpoint, 0..3), option::of(any::<String>()), dirs(), vec(feature, 0..3))
+        .prop_map(|(id, incarnation, endpoints, rack, dirs, features)| BrokerRegistration {
+            id,
+            incarnation: IncarnationId(incarnation),
+            endpoints,
+            rack,
+            dirs,
+            features,
+        })
 }
 
 fn partition() -> impl Strategy<Value = PartitionImage> {
-    let lists = (
-        nodes(),
-        dirs::<Dirs>(),
-        nodes(),
-        nodes(),
-        nodes(),
-        nodes(),
-        nodes(),
-    );
-    (
-        lists,
-        any::<i32>(),
-        any::<i32>(),
-        any::<i32>(),
-        any::<bool>(),
-    )
-        .prop_map(|(l, leader, epoch, partition_epoch, r)| PartitionImage {
+    let lists = (nodes(), dirs::<Dirs>(), nodes(), nodes(), nodes(), nodes(), nodes());
+    (lists, any::<i32>(), any::<i32>(), any::<i32>(), any::<bool>()).prop_map(
+        |(l, leader, epoch, partition_epoch, r)| PartitionImage {
             replicas: l.0,
             dirs: l.1,
             isr: l.2,
@@ -97,70 +66,39 @@ fn partition() -> impl Strategy<Value = PartitionImage> {
             leader_epoch: epoch,
             partition_epoch,
             recovering: r,
-        })
+        },
+    )
 }
 
 fn delta() -> impl Strategy<Value = PartitionDelta> {
     let some = || option::of(nodes());
-    let lists = (
-        some(),
-        option::of(dirs::<Dirs>()),
-        some(),
-        some(),
-        some(),
-        some(),
-        some(),
-    );
-    (lists, option::of(any::<i32>()), option::of(any::<bool>())).prop_map(
-        |(l, leader, recovering)| PartitionDelta {
-            replicas: l.0,
-            dirs: l.1,
-            isr: l.2,
-            elr: l.3,
-            last_known_elr: l.4,
-            adding: l.5,
-            removing: l.6,
-            leader,
-            recovering,
-        },
-    )
+    let lists = (some(), option::of(dirs::<Dirs>()), some(), some(), some(), some(), some());
+    (lists, option::of(any::<i32>()), option::of(any::<bool>())).prop_map(|(l, leader, recovering)| PartitionDelta {
+        replicas: l.0,
+        dirs: l.1,
+        isr: l.2,
+        elr: l.3,
+        last_known_elr: l.4,
+        adding: l.5,
+        removing: l.6,
+        leader,
+        recovering,
+    })
 }
 
 fn record() -> impl Strategy<Value = Record> {
     prop_oneof![
         any::<String>().prop_map(|id| Record::ClusterId { id }),
-        (
-            registration(),
-            any::<i64>(),
-            any::<bool>(),
-            any::<bool>(),
-            any::<u64>()
-        )
-            .prop_map(|(r, epoch, f, s, index)| {
-                Record::RegisterBroker {
-                    registration: Box::new(r),
-                    epoch,
-                    fenced: f,
-                    in_controlled_shutdown: s,
-                    index,
-                }
-            }),
-        (
-            any::<i32>(),
-            any::<i64>(),
-            any::<Option<bool>>(),
-            any::<Option<bool>>(),
-            option::of(dirs())
-        )
-            .prop_map(|(id, epoch, fenced, in_controlled_shutdown, dirs)| {
-                Record::BrokerChange {
-                    id,
-                    epoch,
-                    fenced,
-                    in_controlled_shutdown,
-                    dirs,
-                }
-            }),
+        (registration(), any::<i64>(), any::<bool>(), any::<bool>(), any::<u64>()).prop_map(
+            |(r, epoch, f, s, index)| {
+                Record::RegisterBroker { registration: Box::new(r), epoch, fenced: f, in_controlled_shutdown: s, index }
+            }
+        ),
+        (any::<i32>(), any::<i64>(), any::<Option<bool>>(), any::<Option<bool>>(), option::of(dirs())).prop_map(
+            |(id, epoch, fenced, in_controlled_shutdown, dirs)| {
+                Record::BrokerChange { id, epoch, fenced, in_controlled_shutdown, dirs }
+            }
+        ),
         (any::<i32>(), any::<i64>()).prop_map(|(id, epoch)| Record::UnregisterBroker { id, epoch }),
         (any::<String>(), topic()).prop_map(|(name, id)| Record::Topic { name, id }),
         (topic(), any::<i32>(), partition()).prop_map(|(topic, index, p)| Record::Partition {
@@ -174,28 +112,16 @@ fn record() -> impl Strategy<Value = Record> {
             delta: Box::new(d)
         }),
         topic().prop_map(|id| Record::RemoveTopic { id }),
-        (resource(), any::<String>(), any::<Option<String>>()).prop_map(
-            |(resource, key, value)| Record::Config {
-                resource,
-                key,
-                value
-            }
-        ),
-        (any::<String>(), any::<i16>())
-            .prop_map(|(name, level)| Record::FeatureLevel { name, level }),
-        (any::<i32>(), any::<i64>(), any::<i64>()).prop_map(|(broker, broker_epoch, next)| {
-            Record::ProducerIds {
-                broker,
-                broker_epoch,
-                next,
-            }
+        (resource(), any::<String>(), any::<Option<String>>()).prop_map(|(resource, key, value)| Record::Config {
+            resource,
+            key,
+            value
         }),
-        (any::<i64>(), any::<u64>()).prop_map(|(last_broker_epoch, features_index)| {
-            Record::Counters {
-                last_broker_epoch,
-                features_index,
-            }
-        }),
+        (any::<String>(), any::<i16>()).prop_map(|(name, level)| Record::FeatureLevel { name, level }),
+        (any::<i32>(), any::<i64>(), any::<i64>())
+            .prop_map(|(broker, broker_epoch, next)| { Record::ProducerIds { broker, broker_epoch, next } }),
+        (any::<i64>(), any::<u64>())
+            .prop_map(|(last_broker_epoch, features_index)| { Record::Counters { last_broker_epoch, features_index } }),
     ]
 }
 
@@ -224,27 +150,10 @@ fn error() -> ApiError {
 
 fn commands() -> Vec<Command> {
     let resource = ConfigResource::topic("t");
-    let ops = [
-        ConfigOpKind::Set,
-        ConfigOpKind::Delete,
-        ConfigOpKind::Append,
-        ConfigOpKind::Subtract,
-    ];
-    let ops = ops.map(|op| ConfigOp {
-        key: "k".into(),
-        op,
-        value: (op != ConfigOpKind::Delete).then(|| "v".into()),
-    });
-    let kinds = [
-        FeatureChangeKind::Upgrade,
-        FeatureChangeKind::SafeDowngrade,
-        FeatureChangeKind::UnsafeDowngrade,
-    ];
-    let features = kinds.map(|kind| FeatureChange {
-        name: "f".into(),
-        level: -3,
-        kind,
-    });
+    let ops = [ConfigOpKind::Set, ConfigOpKind::Delete, ConfigOpKind::Append, ConfigOpKind::Subtract];
+    let ops = ops.map(|op| ConfigOp { key: "k".into(), op, value: (op != ConfigOpKind::Delete).then(|| "v".into()) });
+    let kinds = [FeatureChangeKind::Upgrade, FeatureChangeKind::SafeDowngrade, FeatureChangeKind::UnsafeDowngrade];
+    let features = kinds.map(|kind| FeatureChange { name: "f".into(), level: -3, kind });
     let manual = NewTopic {
         assignments: vec![(0, vec![1, 2]), (1, vec![])],
         configs: vec![("a".into(), None), ("b".into(), Some(String::new()))],
@@ -253,81 +162,35 @@ fn commands() -> Vec<Command> {
     let registration = BrokerRegistration {
         id: 3,
         incarnation: IncarnationId([4; 16]),
-        endpoints: vec![Endpoint {
-            listener: "L".into(),
-            host: "h".into(),
-            port: 9092,
-            security_protocol: 3,
-        }],
+        endpoints: vec![Endpoint { listener: "L".into(), host: "h".into(), port: 9092, security_protocol: 3 }],
         rack: Some("r".into()),
         dirs: vec![DirId([1; 16]), DirId([2; 16])],
         features: Vec::new(),
     };
-    let reassign = |replicas| Reassignment {
-        topic: "t".into(),
-        partition: 2,
-        replicas,
-    };
+    let reassign = |replicas| Reassignment { topic: "t".into(), partition: 2, replicas };
     vec![
-        Command::CreateTopics {
-            topics: vec![NewTopic::new("a", 3, 1), manual],
-            validate_only: true,
-        },
-        Command::DeleteTopics {
-            topics: vec![TopicRef::Name("a".into()), TopicRef::Id(TopicId([7; 16]))],
-        },
+        Command::CreateTopics { topics: vec![NewTopic::new("a", 3, 1), manual], validate_only: true },
+        Command::DeleteTopics { topics: vec![TopicRef::Name("a".into()), TopicRef::Id(TopicId([7; 16]))] },
         Command::CreatePartitions {
             topics: vec![
-                MorePartitions {
-                    name: "a".into(),
-                    count: 5,
-                    assignments: None,
-                },
-                MorePartitions {
-                    name: "b".into(),
-                    count: -5,
-                    assignments: Some(vec![vec![1], vec![]]),
-                },
+                MorePartitions { name: "a".into(), count: 5, assignments: None },
+                MorePartitions { name: "b".into(), count: -5, assignments: Some(vec![vec![1], vec![]]) },
             ],
             validate_only: false,
         },
         Command::AlterConfigs {
-            changes: vec![ConfigChange {
-                resource,
-                ops: ops.to_vec(),
-                replace: true,
-            }],
+            changes: vec![ConfigChange { resource, ops: ops.to_vec(), replace: true }],
             validate_only: true,
         },
-        Command::ElectLeaders {
-            unclean: true,
-            partitions: None,
-        },
-        Command::ElectLeaders {
-            unclean: false,
-            partitions: Some(vec![("t".into(), vec![0, 1])]),
-        },
+        Command::ElectLeaders { unclean: true, partitions: None },
+        Command::ElectLeaders { unclean: false, partitions: Some(vec![("t".into(), vec![0, 1])]) },
         Command::AlterPartitionReassignments {
-            partitions: vec![
-                reassign(None),
-                reassign(Some(vec![])),
-                reassign(Some(vec![1, 2])),
-            ],
+            partitions: vec![reassign(None), reassign(Some(vec![])), reassign(Some(vec![1, 2]))],
             allow_rf_change: true,
         },
-        Command::UpdateFeatures {
-            changes: features.to_vec(),
-            validate_only: true,
-        },
-        Command::AllocateProducerIds {
-            broker: 1,
-            broker_epoch: 9,
-        },
-        Command::RegisterBroker {
-            cluster_id: "c".into(),
-            registration,
-            unclean: true,
-        },
+        Command::UpdateFeatures { changes: features.to_vec(), validate_only: true },
+        Command::AllocateProducerIds { broker: 1, broker_epoch: 9 },
+        Command::RegisterBroker { cluster_id: "c".into(), registration, unclean: true },
         Command::BrokerHeartbeat(Heartbeat {
             broker: 1,
             broker_epoch: 2,
@@ -337,10 +200,7 @@ fn commands() -> Vec<Command> {
             offline_dirs: vec![DirId([3; 16])],
         }),
         Command::UnregisterBroker { broker: 4 },
-        Command::FenceBroker {
-            broker: 4,
-            broker_epoch: 5,
-        },
+        Command::FenceBroker { broker: 4, broker_epoch: 5 },
         Command::AlterPartition {
             broker: 1,
             broker_epoch: 2,
@@ -356,10 +216,7 @@ fn commands() -> Vec<Command> {
         Command::AssignReplicasToDirs {
             broker: 1,
             broker_epoch: 2,
-            dirs: vec![DirAssignment {
-                dir: DirId([1; 16]),
-                partitions: vec![(TopicId([2; 16]), 3)],
-            }],
+            dirs: vec![DirAssignment { dir: DirId([1; 16]), partitions: vec![(TopicId([2; 16]), 3)] }],
         },
     ]
 }
@@ -374,44 +231,26 @@ fn replies() -> Vec<Reply> {
         replication_factor: 2,
         configs: vec![("k".into(), "v".into())],
     };
-    let state = IsrState {
-        leader: -1,
-        leader_epoch: 3,
-        isr: Nodes::from_slice(&[1, 2]),
-        recovering: true,
-        partition_epoch: 4,
-    };
+    let state =
+        IsrState { leader: -1, leader_epoch: 3, isr: Nodes::from_slice(&[1, 2]), recovering: true, partition_epoch: 4 };
     vec![
         Reply::CreateTopics(vec![Ok(created), Err(("b".into(), error()))]),
         Reply::DeleteTopics(vec![
-            Ok(DeletedTopic {
-                name: "a".into(),
-                id,
-            }),
+            Ok(DeletedTopic { name: "a".into(), id }),
             Err((TopicRef::Name("n".into()), error())),
             Err((TopicRef::Id(id), error())),
         ]),
         Reply::CreatePartitions(vec![Ok("a".into()), Err(("b".into(), error()))]),
-        Reply::AlterConfigs(vec![
-            (ConfigResource::topic("t"), Ok(())),
-            (ConfigResource::topic("u"), Err(error())),
-        ]),
+        Reply::AlterConfigs(vec![(ConfigResource::topic("t"), Ok(())), (ConfigResource::topic("u"), Err(error()))]),
         Reply::ElectLeaders([(key(), Ok(())), (("u".into(), 0), Err(error()))].into()),
         Reply::AlterPartitionReassignments(vec![(key(), Ok(())), (key(), Err(error()))]),
         Reply::UpdateFeatures(Ok(())),
         Reply::UpdateFeatures(Err(error())),
-        Reply::AllocateProducerIds(Ok(ProducerIdBlock {
-            first: 1000,
-            len: 1000,
-        })),
+        Reply::AllocateProducerIds(Ok(ProducerIdBlock { first: 1000, len: 1000 })),
         Reply::AllocateProducerIds(Err(error())),
         Reply::RegisterBroker(Ok(Registered { epoch: 7 })),
         Reply::RegisterBroker(Err(error())),
-        Reply::BrokerHeartbeat(Ok(HeartbeatState {
-            caught_up: true,
-            fenced: false,
-            should_shutdown: true,
-        })),
+        Reply::BrokerHeartbeat(Ok(HeartbeatState { caught_up: true, fenced: false, should_shutdown: true })),
         Reply::BrokerHeartbeat(Err(error())),
         Reply::UnregisterBroker(Err(error())),
         Reply::FenceBroker(Ok(())),
@@ -436,23 +275,8 @@ fn commands_and_replies() {
 
 #[test]
 fn what_nobody_knows_is_refused() {
-    assert_eq!(
-        record_from_pb(pb::Record { kind: None }),
-        Err(DecodeError::Unknown("kind of record"))
-    );
-    assert!(matches!(
-        command_from_pb(pb::Command { kind: None }),
-        Err(DecodeError::Unknown(_))
-    ));
-    assert!(matches!(
-        reply_from_pb(pb::Reply { kind: None }),
-        Err(DecodeError::Unknown(_))
-    ));
-    assert!(
-        error_from_pb(pb::Error {
-            code: 9999,
-            message: String::new()
-        })
-        .is_err()
-    );
+    assert_eq!(record_from_pb(pb::Record { kind: None }), Err(DecodeError::Unknown("kind of record")));
+    assert!(matches!(command_from_pb(pb::Command { kind: None }), Err(DecodeError::Unknown(_))));
+    assert!(matches!(reply_from_pb(pb::Reply { kind: None }), Err(DecodeError::Unknown(_))));
+    assert!(error_from_pb(pb::Error { code: 9999, message: String::new() }).is_err());
 }

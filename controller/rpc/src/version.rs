@@ -26,10 +26,7 @@ pub fn decode<M: prost::Message + Default>(bytes: &[u8]) -> Result<M, DecodeErro
     match bytes.split_first() {
         None => Err(DecodeError::Empty),
         Some((&VERSION, rest)) => Ok(M::decode(rest)?),
-        Some((&found, _)) => Err(DecodeError::Version {
-            found,
-            known: VERSION,
-        }),
+        Some((&found, _)) => Err(DecodeError::Version { found, known: VERSION }),
     }
 }
 
@@ -41,19 +38,10 @@ mod tests {
     #[test]
     fn refuses_other_versions() {
         let mut bytes = encode(&pb::LogId { term: 3, index: 7 });
-        assert_eq!(
-            decode::<pb::LogId>(&bytes),
-            Ok(pb::LogId { term: 3, index: 7 })
-        );
+        assert_eq!(decode::<pb::LogId>(&bytes), Ok(pb::LogId { term: 3, index: 7 }));
         bytes[0] = 2;
-        assert_eq!(
-            decode::<pb::LogId>(&bytes),
-            Err(DecodeError::Version { found: 2, known: 1 })
-        );
+        assert_eq!(decode::<pb::LogId>(&bytes), Err(DecodeError::Version { found: 2, known: 1 }));
         assert_eq!(decode::<pb::LogId>(&[]), Err(DecodeError::Empty));
-        assert!(matches!(
-            decode::<pb::LogId>(&[1, 0xff]),
-            Err(DecodeError::Malformed(_))
-        ));
+        assert!(matches!(decode::<pb::LogId>(&[1, 0xff]), Err(DecodeError::Malformed(_))));
     }
 }

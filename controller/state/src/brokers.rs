@@ -21,16 +21,11 @@ pub(crate) fn register(
 ) -> Result<Registered, ApiError> {
     let id = registration.id;
     if *cluster_id != *draft.image().cluster_id {
-        let text = format!(
-            "This is cluster {}, not {cluster_id}.",
-            draft.image().cluster_id
-        );
+        let text = format!("This is cluster {}, not {cluster_id}.", draft.image().cluster_id);
         return Err(ApiError::new(ErrorCode::InconsistentClusterId, text));
     }
     let existing = draft.image().broker(id).cloned();
-    let same = existing
-        .as_ref()
-        .filter(|b| b.incarnation == registration.incarnation);
+    let same = existing.as_ref().filter(|b| b.incarnation == registration.incarnation);
     if existing.is_some() && same.is_none() && cx.sessions.is_live(id, cx.now_ms) {
         let text = format!("Another broker with id {id} is alive.");
         return Err(ApiError::new(ErrorCode::DuplicateBrokerRegistration, text));
@@ -64,24 +59,16 @@ fn check_dirs(image: &Image, registration: &BrokerRegistration) -> Result<(), Ap
     let bad = |text: String| Err(ApiError::new(ErrorCode::InvalidRegistration, text));
     let dirs = &registration.dirs;
     if dirs.is_empty() || dirs.len() > DIRS_PER_BROKER_MAX {
-        return bad(format!(
-            "A broker registers with 1 to {DIRS_PER_BROKER_MAX} log directories."
-        ));
+        return bad(format!("A broker registers with 1 to {DIRS_PER_BROKER_MAX} log directories."));
     }
-    if dirs
-        .iter()
-        .any(|d| *d == DirId::UNASSIGNED || *d == DirId::LOST)
-    {
+    if dirs.iter().any(|d| *d == DirId::UNASSIGNED || *d == DirId::LOST) {
         return bad("A log directory has a reserved id.".to_owned());
     }
     if dirs.iter().collect::<BTreeSet<_>>().len() != dirs.len() {
         return bad("Two log directories have the same id.".to_owned());
     }
     let others = image.brokers().filter(|b| b.id != registration.id);
-    match others
-        .flat_map(|b| b.dirs.iter().map(move |d| (b.id, d)))
-        .find(|(_, d)| dirs.contains(d))
-    {
+    match others.flat_map(|b| b.dirs.iter().map(move |d| (b.id, d))).find(|(_, d)| dirs.contains(d)) {
         Some((owner, dir)) => bad(format!("Log directory {dir} belongs to broker {owner}.")),
         None => Ok(()),
     }
@@ -92,9 +79,7 @@ fn check_features(image: &Image, registration: &BrokerRegistration) -> Result<()
         let range = registration.features.iter().find(|f| f.name == *name);
         let (min, max) = range.map_or((0, 0), |f| (f.min, f.max));
         if !(min..=max).contains(level) {
-            let text = format!(
-                "The cluster runs {name} at level {level}; the broker supports {min} to {max}."
-            );
+            let text = format!("The cluster runs {name} at level {level}; the broker supports {min} to {max}.");
             return Err(ApiError::new(ErrorCode::UnsupportedVersion, text));
         }
     }
@@ -104,34 +89,14 @@ fn check_features(image: &Image, registration: &BrokerRegistration) -> Result<()
 /// Takes a broker that no longer leads or follows out of its roles. `unclean`: what it held in sync may be lost.
 fn leave(draft: &mut Draft, id: NodeId, unclean: bool, defaults: &Defaults) {
     if unclean {
-        sweep(
-            draft,
-            defaults,
-            |p| p.isr.contains(&id) || p.elr.contains(&id),
-            |c| c.unclean_shutdown(id),
-        );
+        sweep(draft, defaults, |p| p.isr.contains(&id) || p.elr.contains(&id), |c| c.unclean_shutdown(id));
     } else {
-        sweep(
-            draft,
-            defaults,
-            |p| p.isr.contains(&id) || p.leader == id,
-            |c| c.without(id),
-        );
+        sweep(draft, defaults, |p| p.isr.contains(&id) || p.leader == id, |c| c.without(id));
     }
 }
 
-fn change_broker(
-    broker: &BrokerImage,
-    fenced: Option<bool>,
-    in_controlled_shutdown: Option<bool>,
-) -> Record {
-    Record::BrokerChange {
-        id: broker.id,
-        epoch: broker.epoch,
-        fenced,
-        in_controlled_shutdown,
-        dirs: None,
-    }
+fn change_broker(broker: &BrokerImage, fenced: Option<bool>, in_controlled_shutdown: Option<bool>) -> Record {
+    Record::BrokerChange { id: broker.id, epoch: broker.epoch, fenced, in_controlled_shutdown, dirs: None }
 }
 
 fn fence(draft: &mut Draft, broker: &BrokerImage, defaults: &Defaults) {
@@ -152,12 +117,7 @@ fn start_shutdown(draft: &mut Draft, broker: &BrokerImage, defaults: &Defaults) 
 }
 
 /// The controller heard nothing of the broker for too long.
-pub(crate) fn fence_command(
-    draft: &mut Draft,
-    id: NodeId,
-    epoch: i64,
-    defaults: &Defaults,
-) -> Result<(), ApiError> {
+pub(crate) fn fence_command(draft: &mut Draft, id: NodeId, epoch: i64, defaults: &Defaults) -> Result<(), ApiError> {
     let broker = draft.broker_at(id, epoch)?.clone();
     if !broker.fenced {
         fence(draft, &broker, defaults);
@@ -166,21 +126,14 @@ pub(crate) fn fence_command(
 }
 
 /// Takes the broker's registration away.
-pub(crate) fn unregister(
-    draft: &mut Draft,
-    id: NodeId,
-    defaults: &Defaults,
-) -> Result<(), ApiError> {
+pub(crate) fn unregister(draft: &mut Draft, id: NodeId, defaults: &Defaults) -> Result<(), ApiError> {
     let Some(broker) = draft.image().broker(id).cloned() else {
         let text = format!("Broker {id} is not registered.");
         return Err(ApiError::new(ErrorCode::BrokerIdNotRegistered, text));
     };
     draft.push(change_broker(&broker, Some(true), None));
     leave(draft, id, true, defaults);
-    draft.push(Record::UnregisterBroker {
-        id,
-        epoch: broker.epoch,
-    });
+    draft.push(Record::UnregisterBroker { id, epoch: broker.epoch });
     Ok(())
 }
 
@@ -193,11 +146,7 @@ enum State {
 }
 
 /// A broker is alive and says what it wants (`BrokerHeartbeatManager.calculateNextBrokerState`).
-pub(crate) fn heartbeat(
-    draft: &mut Draft,
-    beat: &Heartbeat,
-    cx: &mut Cx<'_>,
-) -> Result<HeartbeatState, ApiError> {
+pub(crate) fn heartbeat(draft: &mut Draft, beat: &Heartbeat, cx: &mut Cx<'_>) -> Result<HeartbeatState, ApiError> {
     let broker = draft.broker_at(beat.broker, beat.broker_epoch)?.clone();
     let caught_up = beat.applied >= broker.registered_at;
     let current = match (broker.fenced, broker.in_controlled_shutdown) {
@@ -217,24 +166,11 @@ pub(crate) fn heartbeat(
     }
     dirs_offline(draft, beat, cx.defaults);
     let fenced = matches!(next, State::Fenced | State::ShutdownNow);
-    Ok(HeartbeatState {
-        caught_up,
-        fenced,
-        should_shutdown: next == State::ShutdownNow,
-    })
+    Ok(HeartbeatState { caught_up, fenced, should_shutdown: next == State::ShutdownNow })
 }
 
-fn next_state(
-    image: &Image,
-    current: State,
-    beat: &Heartbeat,
-    (caught_up, cx): (bool, &Cx<'_>),
-) -> State {
-    let leads = || {
-        image
-            .topics_by_id()
-            .any(|t| t.partitions.iter().any(|p| p.leader == beat.broker))
-    };
+fn next_state(image: &Image, current: State, beat: &Heartbeat, (caught_up, cx): (bool, &Cx<'_>)) -> State {
+    let leads = || image.topics_by_id().any(|t| t.partitions.iter().any(|p| p.leader == beat.broker));
     match current {
         State::Fenced if beat.want_shutdown => State::ShutdownNow,
         State::Fenced if !beat.want_fence && caught_up => State::Unfenced,
@@ -248,10 +184,7 @@ fn next_state(
         State::ControlledShutdown | State::ShutdownNow => {
             // The others must have seen that this broker leads nothing any more, or they would still send clients
             // and fetches to it.
-            let others = image
-                .brokers()
-                .filter(|b| b.is_active() && b.id != beat.broker)
-                .map(|b| b.id);
+            let others = image.brokers().filter(|b| b.is_active() && b.id != beat.broker).map(|b| b.id);
             if cx.sessions.lowest_applied(others) >= beat.applied {
                 State::ShutdownNow
             } else {
@@ -266,21 +199,11 @@ fn dirs_offline(draft: &mut Draft, beat: &Heartbeat, defaults: &Defaults) {
     let Some(broker) = draft.image().broker(beat.broker).cloned() else {
         return;
     };
-    let lost: Vec<DirId> = broker
-        .dirs
-        .iter()
-        .copied()
-        .filter(|d| beat.offline_dirs.contains(d))
-        .collect();
+    let lost: Vec<DirId> = broker.dirs.iter().copied().filter(|d| beat.offline_dirs.contains(d)).collect();
     if lost.is_empty() {
         return;
     }
-    let online = broker
-        .dirs
-        .iter()
-        .copied()
-        .filter(|d| !lost.contains(d))
-        .collect();
+    let online = broker.dirs.iter().copied().filter(|d| !lost.contains(d)).collect();
     draft.push(Record::BrokerChange {
         id: broker.id,
         epoch: broker.epoch,
@@ -289,10 +212,5 @@ fn dirs_offline(draft: &mut Draft, beat: &Heartbeat, defaults: &Defaults) {
         dirs: Some(online),
     });
     let there = |dir: Option<DirId>| dir.is_some_and(|d| lost.contains(&d));
-    sweep(
-        draft,
-        defaults,
-        |p| there(p.dir_of(broker.id)),
-        |c| c.without(broker.id),
-    );
+    sweep(draft, defaults, |p| there(p.dir_of(broker.id)), |c| c.without(broker.id));
 }

@@ -45,17 +45,9 @@ struct Elected {
 }
 
 impl<'a> Change<'a> {
-    pub fn new(
-        image: &'a Image,
-        (topic, index): (&'a TopicImage, i32),
-        defaults: &Defaults,
-    ) -> Option<Change<'a>> {
+    pub fn new(image: &'a Image, (topic, index): (&'a TopicImage, i32), defaults: &Defaults) -> Option<Change<'a>> {
         let partition = topic.partition(index)?;
-        let election = if unclean_allowed(image, topic, defaults) {
-            Election::Unclean
-        } else {
-            Election::Online
-        };
+        let election = if unclean_allowed(image, topic, defaults) { Election::Unclean } else { Election::Online };
         Some(Change {
             image,
             topic,
@@ -118,11 +110,7 @@ impl<'a> Change<'a> {
         self.fill_elr();
         self.elect(&mut delta);
         // A leader that keeps leading learns by a new epoch that replicas left the assignment.
-        let removed = !self
-            .partition
-            .replicas
-            .iter()
-            .all(|r| self.replicas.contains(r));
+        let removed = !self.partition.replicas.iter().all(|r| self.replicas.contains(r));
         if delta.leader.is_none() && removed {
             delta.leader = Some(self.partition.leader);
         }
@@ -145,24 +133,14 @@ impl<'a> Change<'a> {
         if delta.is_empty() {
             return None;
         }
-        Some(Record::PartitionChange {
-            topic: self.topic.id,
-            index: self.index,
-            delta: Box::new(delta),
-        })
+        Some(Record::PartitionChange { topic: self.topic.id, index: self.index, delta: Box::new(delta) })
     }
 
     fn complete_reassignment(&mut self) {
         if self.adding.is_empty() && self.removing.is_empty() {
             return;
         }
-        let keep = |nodes: &Nodes| -> Nodes {
-            nodes
-                .iter()
-                .copied()
-                .filter(|r| !self.removing.contains(r))
-                .collect()
-        };
+        let keep = |nodes: &Nodes| -> Nodes { nodes.iter().copied().filter(|r| !self.removing.contains(r)).collect() };
         let (isr, replicas) = (keep(&self.isr), keep(&self.replicas));
         if isr.is_empty() || replicas.is_empty() || !replicas.iter().all(|r| isr.contains(r)) {
             return;
@@ -188,9 +166,7 @@ impl<'a> Change<'a> {
                 elr.push(*replica);
             }
         }
-        elr.retain(|r| {
-            !self.isr.contains(r) && self.unclean_shutdown != Some(*r) && self.replicas.contains(r)
-        });
+        elr.retain(|r| !self.isr.contains(r) && self.unclean_shutdown != Some(*r) && self.replicas.contains(r));
         self.elr = elr;
     }
 
@@ -198,28 +174,18 @@ impl<'a> Change<'a> {
         let Some(broker) = self.image.broker(node).filter(|b| b.is_active()) else {
             return false;
         };
-        let given = self
-            .dirs
-            .iter()
-            .find(|(n, _)| *n == node)
-            .map(|(_, dir)| *dir);
-        let dir = given
-            .or_else(|| self.partition.dir_of(node))
-            .unwrap_or(DirId::UNASSIGNED);
+        let given = self.dirs.iter().find(|(n, _)| *n == node).map(|(_, dir)| *dir);
+        let dir = given.or_else(|| self.partition.dir_of(node)).unwrap_or(DirId::UNASSIGNED);
         dir == DirId::UNASSIGNED || broker.dirs.is_empty() || broker.dirs.contains(&dir)
     }
 
     fn can_lead(&self, node: NodeId) -> bool {
-        let holds_all =
-            self.isr.contains(&node) || (self.isr.is_empty() && self.elr.contains(&node));
+        let holds_all = self.isr.contains(&node) || (self.isr.is_empty() && self.elr.contains(&node));
         holds_all && self.acceptable(node)
     }
 
     fn choose(&self) -> Elected {
-        let clean = |node| Elected {
-            node,
-            unclean: false,
-        };
+        let clean = |node| Elected { node, unclean: false };
         let preferred = self.replicas.first().copied().unwrap_or(NO_NODE);
         if self.election == Election::Preferred && self.can_lead(preferred) {
             return clean(preferred);
@@ -237,18 +203,12 @@ impl<'a> Change<'a> {
             && self.elr.is_empty()
             && self.acceptable(last)
         {
-            return Elected {
-                node: last,
-                unclean: true,
-            };
+            return Elected { node: last, unclean: true };
         }
         if self.election == Election::Unclean
             && let Some(node) = self.replicas.iter().find(|r| self.acceptable(**r))
         {
-            return Elected {
-                node: *node,
-                unclean: true,
-            };
+            return Elected { node: *node, unclean: true };
         }
         clean(NO_NODE)
     }
@@ -287,14 +247,8 @@ impl<'a> Change<'a> {
 
     fn set_assignment(&self, delta: &mut PartitionDelta) {
         let dir = |node: &NodeId| {
-            let given = self
-                .dirs
-                .iter()
-                .find(|(n, _)| n == node)
-                .map(|(_, dir)| *dir);
-            given
-                .or_else(|| self.partition.dir_of(*node))
-                .unwrap_or_else(|| default_dir(self.image, *node))
+            let given = self.dirs.iter().find(|(n, _)| n == node).map(|(_, dir)| *dir);
+            given.or_else(|| self.partition.dir_of(*node)).unwrap_or_else(|| default_dir(self.image, *node))
         };
         let dirs: Dirs = self.replicas.iter().map(dir).collect();
         delta.dirs = (dirs != self.partition.dirs).then_some(dirs);

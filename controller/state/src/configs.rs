@@ -18,17 +18,12 @@ pub(crate) fn alter(
     defaults: &Defaults,
 ) -> Vec<(ConfigResource, Result<(), ApiError>)> {
     let mut times: BTreeMap<&ConfigResource, usize> = BTreeMap::new();
-    changes
-        .iter()
-        .for_each(|c| *times.entry(&c.resource).or_default() += 1);
+    changes.iter().for_each(|c| *times.entry(&c.resource).or_default() += 1);
     let mut answered = BTreeSet::new();
     let mut results = Vec::with_capacity(changes.len());
     for change in changes.iter().filter(|c| answered.insert(&c.resource)) {
         let result = if times[&change.resource] > 1 {
-            Err(ApiError::new(
-                ErrorCode::InvalidRequest,
-                "The request names this resource more than once.",
-            ))
+            Err(ApiError::new(ErrorCode::InvalidRequest, "The request names this resource more than once."))
         } else {
             one(draft, change, defaults)
         };
@@ -39,15 +34,8 @@ pub(crate) fn alter(
 
 fn one(draft: &mut Draft, change: &ConfigChange, defaults: &Defaults) -> Result<(), ApiError> {
     let resource = &change.resource;
-    let before = draft
-        .image()
-        .config(resource)
-        .map_or_else(Values::new, |c| (**c).clone());
-    let mut after = if change.replace {
-        Values::new()
-    } else {
-        before.clone()
-    };
+    let before = draft.image().config(resource).map_or_else(Values::new, |c| (**c).clone());
+    let mut after = if change.replace { Values::new() } else { before.clone() };
     let mut touched = BTreeSet::new();
     for op in &change.ops {
         if !touched.insert(op.key.clone()) {
@@ -65,19 +53,11 @@ fn one(draft: &mut Draft, change: &ConfigChange, defaults: &Defaults) -> Result<
         // A broker reloads what its setting points to, such as a key store, even if the setting is the same.
         let reload = resource.kind == ResourceKind::Broker && touched.contains(key);
         if before.get(key) != Some(value) || reload {
-            draft.push(Record::Config {
-                resource: resource.clone(),
-                key: key.clone(),
-                value: Some(value.clone()),
-            });
+            draft.push(Record::Config { resource: resource.clone(), key: key.clone(), value: Some(value.clone()) });
         }
     }
     for key in before.keys().filter(|key| !after.contains_key(*key)) {
-        draft.push(Record::Config {
-            resource: resource.clone(),
-            key: key.clone(),
-            value: None,
-        });
+        draft.push(Record::Config { resource: resource.clone(), key: key.clone(), value: None });
     }
     Ok(())
 }
@@ -90,10 +70,7 @@ fn new_value(
 ) -> Result<Option<String>, ApiError> {
     let value = || {
         op.value.clone().ok_or_else(|| {
-            ApiError::new(
-                ErrorCode::InvalidRequest,
-                format!("The request has no value for {}.", op.key),
-            )
+            ApiError::new(ErrorCode::InvalidRequest, format!("The request has no value for {}.", op.key))
         })
     };
     match op.op {
@@ -102,10 +79,7 @@ fn new_value(
         ConfigOpKind::Append | ConfigOpKind::Subtract => {
             let value = value()?;
             let Some(default) = list_default(resource, &op.key, defaults) else {
-                let text = format!(
-                    "{} is not a list: nothing can be appended or subtracted.",
-                    op.key
-                );
+                let text = format!("{} is not a list: nothing can be appended or subtracted.", op.key);
                 return Err(ApiError::new(ErrorCode::InvalidConfig, text));
             };
             let mut items: Vec<&str> = config::list_items(current.unwrap_or(&default));
@@ -128,14 +102,7 @@ fn list_default(resource: &ConfigResource, key: &str, defaults: &Defaults) -> Op
     if key == "cleanup.policy" && resource.kind == ResourceKind::Topic {
         let policy = defaults.topic.0.cleanup_policy;
         let items = [(policy.compact, "compact"), (policy.delete, "delete")];
-        return Some(
-            items
-                .iter()
-                .filter(|(on, _)| *on)
-                .map(|(_, name)| *name)
-                .collect::<Vec<_>>()
-                .join(","),
-        );
+        return Some(items.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect::<Vec<_>>().join(","));
     }
     Some(def.default.unwrap_or("").to_owned())
 }
@@ -181,24 +148,19 @@ fn validate_value(resource: &ConfigResource, key: &str, value: &str) -> Result<(
 fn validate_name(resource: &ConfigResource) -> Result<(), ApiError> {
     let bad = |text: String| Err(ApiError::new(ErrorCode::InvalidRequest, text));
     match resource.kind {
-        ResourceKind::Topic if resource.name.is_empty() => {
-            bad("There are no default topic resources.".to_owned())
-        }
+        ResourceKind::Topic if resource.name.is_empty() => bad("There are no default topic resources.".to_owned()),
         ResourceKind::Topic => validate_topic_name(&resource.name),
         ResourceKind::Broker if resource.name.is_empty() => Ok(()),
         ResourceKind::Broker => match resource.name.parse::<i32>() {
             Ok(id) if id >= 0 => Ok(()),
             _ => bad(format!("'{}' is not a broker id.", resource.name)),
         },
-        ResourceKind::Group if resource.name.is_empty() => {
-            bad("There are no default group resources.".to_owned())
-        }
+        ResourceKind::Group if resource.name.is_empty() => bad("There are no default group resources.".to_owned()),
         ResourceKind::Group => Ok(()),
         // Logger levels live in the broker's memory; client metrics are not served.
-        ResourceKind::BrokerLogger | ResourceKind::ClientMetrics => bad(format!(
-            "The controller keeps no configuration of {} resources.",
-            resource.kind
-        )),
+        ResourceKind::BrokerLogger | ResourceKind::ClientMetrics => {
+            bad(format!("The controller keeps no configuration of {} resources.", resource.kind))
+        }
     }
 }
 
@@ -209,12 +171,7 @@ fn exists(image: &Image, resource: &ConfigResource) -> Result<(), ApiError> {
             Err(ApiError::new(ErrorCode::UnknownTopicOrPartition, text))
         }
         ResourceKind::Broker if !resource.name.is_empty() => {
-            let known = resource
-                .name
-                .parse()
-                .ok()
-                .and_then(|id| image.broker(id))
-                .is_some();
+            let known = resource.name.parse().ok().and_then(|id| image.broker(id)).is_some();
             if known {
                 Ok(())
             } else {

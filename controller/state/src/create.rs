@@ -6,23 +6,16 @@ use millrace_metadata::command::{CreatedTopic, NewTopic, TopicResult};
 use millrace_metadata::limits::PARTITIONS_PER_REQUEST_MAX;
 use millrace_metadata::names;
 use millrace_metadata::{
-    ApiError, ConfigResource, ErrorCode, Image, NodeId, PartitionImage, Record, ResourceKind,
-    TopicId,
+    ApiError, ConfigResource, ErrorCode, Image, NodeId, PartitionImage, Record, ResourceKind, TopicId,
 };
 
 use crate::placement::{Loads, new_partition};
 use crate::{Cx, Draft, configs};
 
 /// Creates what can be created. A topic that is named twice is answered once, with an error.
-pub(crate) fn topics(
-    draft: &mut Draft,
-    wanted: &[NewTopic],
-    cx: &mut Cx<'_>,
-) -> Vec<TopicResult<CreatedTopic>> {
+pub(crate) fn topics(draft: &mut Draft, wanted: &[NewTopic], cx: &mut Cx<'_>) -> Vec<TopicResult<CreatedTopic>> {
     let mut times: BTreeMap<&str, usize> = BTreeMap::new();
-    wanted
-        .iter()
-        .for_each(|t| *times.entry(&t.name).or_default() += 1);
+    wanted.iter().for_each(|t| *times.entry(&t.name).or_default() += 1);
     let too_many = partitions(wanted, cx.defaults.num_partitions) > PARTITIONS_PER_REQUEST_MAX;
     let mut taken = if wanted.iter().any(|t| names::has_collision_chars(&t.name)) {
         collision_keys(draft.image())
@@ -34,10 +27,7 @@ pub(crate) fn topics(
     let mut results = Vec::with_capacity(wanted.len());
     for topic in wanted.iter().filter(|t| answered.insert(t.name.as_str())) {
         let result = if times[topic.name.as_str()] > 1 {
-            Err(ApiError::new(
-                ErrorCode::InvalidRequest,
-                "The request names this topic more than once.",
-            ))
+            Err(ApiError::new(ErrorCode::InvalidRequest, "The request names this topic more than once."))
         } else if too_many {
             Err(ApiError::new(
                 ErrorCode::PolicyViolation,
@@ -62,12 +52,8 @@ fn partitions(wanted: &[NewTopic], default: i32) -> usize {
 
 /// Existing topics that a new name could collide with.
 fn collision_keys(image: &Image) -> BTreeMap<String, String> {
-    let colliding = image
-        .topics()
-        .filter(|t| names::has_collision_chars(&t.name));
-    colliding
-        .map(|t| (names::collision_key(&t.name), t.name.to_string()))
-        .collect()
+    let colliding = image.topics().filter(|t| names::has_collision_chars(&t.name));
+    colliding.map(|t| (names::collision_key(&t.name), t.name.to_string())).collect()
 }
 
 fn one(
@@ -84,10 +70,7 @@ fn one(
     if names::has_collision_chars(&topic.name)
         && let Some(other) = taken.get(&names::collision_key(&topic.name))
     {
-        let text = format!(
-            "Topic '{}' collides with the existing topic '{other}'.",
-            topic.name
-        );
+        let text = format!("Topic '{}' collides with the existing topic '{other}'.", topic.name);
         return Err(ApiError::new(ErrorCode::InvalidTopicException, text));
     }
     let configs = check_configs(topic, cx)?;
@@ -108,23 +91,12 @@ fn one(
     if names::has_collision_chars(&topic.name) {
         taken.insert(names::collision_key(&topic.name), topic.name.clone());
     }
-    draft.push(Record::Topic {
-        name: topic.name.clone(),
-        id,
-    });
+    draft.push(Record::Topic { name: topic.name.clone(), id });
     for (key, value) in configs {
-        draft.push(Record::Config {
-            resource: ConfigResource::topic(&topic.name),
-            key,
-            value: Some(value),
-        });
+        draft.push(Record::Config { resource: ConfigResource::topic(&topic.name), key, value: Some(value) });
     }
     for (index, partition) in (0..).zip(parts) {
-        draft.push(Record::Partition {
-            topic: id,
-            index,
-            partition: Box::new(partition),
-        });
+        draft.push(Record::Partition { topic: id, index, partition: Box::new(partition) });
     }
     Ok(created)
 }
@@ -141,21 +113,13 @@ fn new_id(image: &Image, cx: &mut Cx<'_>) -> TopicId {
 }
 
 fn check_configs(topic: &NewTopic, cx: &Cx<'_>) -> Result<BTreeMap<String, String>, ApiError> {
-    let nulls: Vec<&str> = topic
-        .configs
-        .iter()
-        .filter(|(_, v)| v.is_none())
-        .map(|(k, _)| k.as_str())
-        .collect();
+    let nulls: Vec<&str> = topic.configs.iter().filter(|(_, v)| v.is_none()).map(|(k, _)| k.as_str()).collect();
     if !nulls.is_empty() {
         let text = format!("Topic configs need a value: {}", nulls.join(","));
         return Err(ApiError::new(ErrorCode::InvalidConfig, text));
     }
-    let values: BTreeMap<String, String> = topic
-        .configs
-        .iter()
-        .filter_map(|(k, v)| Some((k.clone(), v.clone()?)))
-        .collect();
+    let values: BTreeMap<String, String> =
+        topic.configs.iter().filter_map(|(k, v)| Some((k.clone(), v.clone()?))).collect();
     let resource = ConfigResource::new(ResourceKind::Topic, &topic.name);
     configs::validate(&resource, &values, values.keys(), cx.defaults)?;
     Ok(values)
@@ -174,37 +138,23 @@ fn manual(image: &Image, topic: &NewTopic) -> Result<Vec<PartitionImage>, ApiErr
     let mut factor = None;
     for (index, replicas) in &topic.assignments {
         if parts.contains_key(index) {
-            return Err(assignment(format!(
-                "Partition {index} is assigned more than once."
-            )));
+            return Err(assignment(format!("Partition {index} is assigned more than once.")));
         }
         validate_assignment(image, replicas, factor)?;
         factor = Some(replicas.len());
         let partition = new_partition(image, replicas).ok_or_else(|| {
-            assignment(format!(
-                "All brokers that partition {index} is assigned to are fenced or shutting down."
-            ))
+            assignment(format!("All brokers that partition {index} is assigned to are fenced or shutting down."))
         })?;
         parts.insert(*index, partition);
     }
-    if !parts
-        .keys()
-        .copied()
-        .eq(0..i32::try_from(parts.len()).unwrap_or(i32::MAX))
-    {
-        return Err(assignment(
-            "Partition numbers must start at 0 and have no gaps.".to_owned(),
-        ));
+    if !parts.keys().copied().eq(0..i32::try_from(parts.len()).unwrap_or(i32::MAX)) {
+        return Err(assignment("Partition numbers must start at 0 and have no gaps.".to_owned()));
     }
     Ok(parts.into_values().collect())
 }
 
 /// Checks a list of replicas that an administrator chose (`validateManualPartitionAssignment`).
-pub(crate) fn validate_assignment(
-    image: &Image,
-    replicas: &[NodeId],
-    factor: Option<usize>,
-) -> Result<(), ApiError> {
+pub(crate) fn validate_assignment(image: &Image, replicas: &[NodeId], factor: Option<usize>) -> Result<(), ApiError> {
     let bad = |text: String| Err(ApiError::new(ErrorCode::InvalidReplicaAssignment, text));
     if replicas.is_empty() {
         return bad("The manual assignment has an empty list of replicas.".to_owned());
@@ -213,16 +163,11 @@ pub(crate) fn validate_assignment(
     sorted.sort_unstable();
     for id in &sorted {
         if image.broker(*id).is_none() {
-            return bad(format!(
-                "The manual assignment names broker {id}, which is not registered."
-            ));
+            return bad(format!("The manual assignment names broker {id}, which is not registered."));
         }
     }
     if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
-        return bad(format!(
-            "The manual assignment names broker {} more than once.",
-            pair[0]
-        ));
+        return bad(format!("The manual assignment names broker {} more than once.", pair[0]));
     }
     match factor {
         Some(factor) if factor != replicas.len() => bad(format!(
@@ -247,16 +192,8 @@ fn automatic(
         let text = "The number of partitions must be larger than 0, or -1 for the default.";
         return Err(ApiError::new(ErrorCode::InvalidPartitions, text));
     }
-    let count = if topic.partitions == -1 {
-        cx.defaults.num_partitions
-    } else {
-        topic.partitions
-    };
-    let factor = if topic.replication_factor == -1 {
-        cx.defaults.replication_factor
-    } else {
-        topic.replication_factor
-    };
+    let count = if topic.partitions == -1 { cx.defaults.num_partitions } else { topic.partitions };
+    let factor = if topic.replication_factor == -1 { cx.defaults.replication_factor } else { topic.replication_factor };
     place(image, loads, (count, factor), cx.rng)
 }
 

@@ -9,10 +9,7 @@ use crate::Draft;
 
 /// Deletes what can be deleted. A topic that is named twice, in whatever way, is answered once, with an error
 /// (`ControllerApis.deleteTopics`).
-pub(crate) fn topics(
-    draft: &mut Draft,
-    wanted: &[TopicRef],
-) -> Vec<Result<DeletedTopic, (TopicRef, ApiError)>> {
+pub(crate) fn topics(draft: &mut Draft, wanted: &[TopicRef]) -> Vec<Result<DeletedTopic, (TopicRef, ApiError)>> {
     let mut seen = BTreeSet::new();
     let mut twice = BTreeSet::new();
     let resolve = |draft: &Draft, topic: &TopicRef| match topic {
@@ -31,26 +28,18 @@ pub(crate) fn topics(
     let before = draft.clone();
     for topic in wanted {
         let found = resolve(&before, topic);
-        let key = found
-            .as_ref()
-            .map_or_else(|| topic.clone(), |t| TopicRef::Id(t.id));
+        let key = found.as_ref().map_or_else(|| topic.clone(), |t| TopicRef::Id(t.id));
         if !answered.insert(key.clone()) {
             continue;
         }
         results.push(match found {
             _ if twice.contains(&key) => {
                 let text = "The request names this topic more than once.";
-                Err((
-                    topic.clone(),
-                    ApiError::new(ErrorCode::InvalidRequest, text),
-                ))
+                Err((topic.clone(), ApiError::new(ErrorCode::InvalidRequest, text)))
             }
             Some(found) => {
                 draft.push(Record::RemoveTopic { id: found.id });
-                Ok(DeletedTopic {
-                    name: found.name.to_string(),
-                    id: found.id,
-                })
+                Ok(DeletedTopic { name: found.name.to_string(), id: found.id })
             }
             None => Err((topic.clone(), unknown(topic))),
         });
@@ -61,10 +50,9 @@ pub(crate) fn topics(
 fn unknown(topic: &TopicRef) -> ApiError {
     match topic {
         TopicRef::Name(_) => ErrorCode::UnknownTopicOrPartition.into(),
-        TopicRef::Id(id) if id.is_zero() => ApiError::new(
-            ErrorCode::InvalidRequest,
-            "Neither a topic name nor a topic id was given.",
-        ),
+        TopicRef::Id(id) if id.is_zero() => {
+            ApiError::new(ErrorCode::InvalidRequest, "Neither a topic name nor a topic id was given.")
+        }
         TopicRef::Id(_) => ErrorCode::UnknownTopicId.into(),
     }
 }

@@ -31,21 +31,12 @@ fn one(
     ((topic, index), dir): ((TopicId, i32), DirId),
     defaults: &Defaults,
 ) -> Result<(), ApiError> {
-    let topic = draft
-        .image()
-        .topic_by_id(&topic)
-        .ok_or(ErrorCode::UnknownTopicId)?
-        .clone();
-    let partition = topic
-        .partition(index)
-        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let topic = draft.image().topic_by_id(&topic).ok_or(ErrorCode::UnknownTopicId)?.clone();
+    let partition = topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     if !partition.replicas.contains(&broker) {
         return Err(ErrorCode::NotLeaderOrFollower.into());
     }
-    let offline = draft
-        .image()
-        .broker(broker)
-        .is_some_and(|b| !b.dirs.contains(&dir));
+    let offline = draft.image().broker(broker).is_some_and(|b| !b.dirs.contains(&dir));
     let change = Change::new(draft.image(), (&topic, index), defaults).map(|c| c.dir(broker, dir));
     let change = change.map(|c| if offline { c.without(broker) } else { c });
     if let Some(record) = change.and_then(Change::build) {

@@ -13,10 +13,7 @@ pub struct Draft {
 
 impl Draft {
     pub fn new(image: Image) -> Draft {
-        Draft {
-            image,
-            records: Vec::new(),
-        }
+        Draft { image, records: Vec::new() }
     }
 
     pub fn image(&self) -> &Image {
@@ -51,10 +48,7 @@ impl Draft {
     /// The broker, if this is its present epoch.
     pub(crate) fn broker_at(&self, id: NodeId, epoch: i64) -> Result<&BrokerImage, ApiError> {
         match self.image.broker(id) {
-            None => Err(ApiError::new(
-                ErrorCode::StaleBrokerEpoch,
-                format!("Broker {id} is not registered."),
-            )),
+            None => Err(ApiError::new(ErrorCode::StaleBrokerEpoch, format!("Broker {id} is not registered."))),
             Some(broker) if broker.epoch != epoch => Err(ApiError::new(
                 ErrorCode::StaleBrokerEpoch,
                 format!("Broker {id} has epoch {}, not {epoch}.", broker.epoch),
@@ -67,14 +61,12 @@ impl Draft {
 /// The value of a topic setting whose broker setting has the same name: the topic's, else the cluster's.
 fn dynamic<'a>(image: &'a Image, topic: &str, key: &str) -> Option<&'a str> {
     let own = image.topic_config(topic).and_then(|c| c.get(key));
-    own.or_else(|| image.cluster_config().and_then(|c| c.get(key)))
-        .map(String::as_str)
+    own.or_else(|| image.cluster_config().and_then(|c| c.get(key))).map(String::as_str)
 }
 
 /// Replicas that must be in sync, at most as many as there are (`getTopicEffectiveMinIsr`).
 pub(crate) fn min_isr(image: &Image, topic: &TopicImage, defaults: &Defaults) -> usize {
-    let set = dynamic(image, &topic.name, "min.insync.replicas")
-        .and_then(|v| v.trim().parse::<i32>().ok());
+    let set = dynamic(image, &topic.name, "min.insync.replicas").and_then(|v| v.trim().parse::<i32>().ok());
     let wanted = set.unwrap_or(defaults.topic.0.min_insync_replicas);
     let factor = topic.partitions.first().map_or(1, |p| p.replicas.len());
     usize::try_from(wanted).unwrap_or(1).min(factor)
@@ -83,6 +75,5 @@ pub(crate) fn min_isr(image: &Image, topic: &TopicImage, defaults: &Defaults) ->
 /// Whether a replica that may lack committed records may lead rather than none.
 pub(crate) fn unclean_allowed(image: &Image, topic: &TopicImage, defaults: &Defaults) -> bool {
     let set = dynamic(image, &topic.name, "unclean.leader.election.enable");
-    set.and_then(millrace_metadata::config::parse_bool)
-        .unwrap_or(defaults.topic.0.unclean_leader_election_enable)
+    set.and_then(millrace_metadata::config::parse_bool).unwrap_or(defaults.topic.0.unclean_leader_election_enable)
 }

@@ -19,18 +19,11 @@ pub(crate) fn leaders(
 ) -> BTreeMap<PartitionKey, Result<(), ApiError>> {
     let all = partitions.is_none();
     let wanted: Vec<PartitionKey> = match partitions {
-        Some(list) => list
-            .iter()
-            .flat_map(|(t, ps)| ps.iter().map(move |p| (t.clone(), *p)))
-            .collect(),
+        Some(list) => list.iter().flat_map(|(t, ps)| ps.iter().map(move |p| (t.clone(), *p))).collect(),
         None => draft
             .image()
             .topics()
-            .flat_map(|t| {
-                (0..)
-                    .zip(&t.partitions)
-                    .map(|(i, _)| (t.name.to_string(), i))
-            })
+            .flat_map(|t| (0..).zip(&t.partitions).map(|(i, _)| (t.name.to_string(), i)))
             .collect(),
     };
     let mut results = BTreeMap::new();
@@ -44,35 +37,16 @@ pub(crate) fn leaders(
     results
 }
 
-fn one(
-    draft: &mut Draft,
-    (name, index): &PartitionKey,
-    unclean: bool,
-    defaults: &Defaults,
-) -> Result<(), ApiError> {
+fn one(draft: &mut Draft, (name, index): &PartitionKey, unclean: bool, defaults: &Defaults) -> Result<(), ApiError> {
     let unknown = |what: String| ApiError::new(ErrorCode::UnknownTopicOrPartition, what);
-    let topic = draft
-        .image()
-        .topic(name)
-        .ok_or_else(|| unknown(format!("There is no topic '{name}'.")))?;
-    let partition = topic
-        .partition(*index)
-        .ok_or_else(|| unknown(format!("There is no partition {name}-{index}.")))?;
-    let done = if unclean {
-        partition.has_leader()
-    } else {
-        partition.replicas.first() == Some(&partition.leader)
-    };
+    let topic = draft.image().topic(name).ok_or_else(|| unknown(format!("There is no topic '{name}'.")))?;
+    let partition = topic.partition(*index).ok_or_else(|| unknown(format!("There is no partition {name}-{index}.")))?;
+    let done = if unclean { partition.has_leader() } else { partition.replicas.first() == Some(&partition.leader) };
     if done {
         return Err(ErrorCode::ElectionNotNeeded.into());
     }
-    let election = if unclean {
-        Election::Unclean
-    } else {
-        Election::Preferred
-    };
-    let change =
-        Change::new(draft.image(), (topic, *index), defaults).map(|c| c.election(election));
+    let election = if unclean { Election::Unclean } else { Election::Preferred };
+    let change = Change::new(draft.image(), (topic, *index), defaults).map(|c| c.election(election));
     match change.and_then(Change::build) {
         Some(record) => {
             draft.push(record);
@@ -91,9 +65,7 @@ pub(crate) fn sweep(
     change: impl for<'a> Fn(Change<'a>) -> Change<'a>,
 ) {
     let records = collect(draft.image(), usize::MAX, |topic, index, partition| {
-        let made = concerns(partition)
-            .then(|| Change::new(draft.image(), (topic, index), defaults))
-            .flatten();
+        let made = concerns(partition).then(|| Change::new(draft.image(), (topic, index), defaults)).flatten();
         made.and_then(|c| change(c).build())
     });
     records.into_iter().for_each(|r| draft.push(r));
@@ -119,32 +91,22 @@ fn collect(
 /// Gives the leadership back to preferred leaders that are in sync, at most a sweep's worth
 /// (`auto.leader.rebalance.enable`).
 pub fn balance_leaders(draft: &mut Draft, defaults: &Defaults) {
-    let records = collect(
-        draft.image(),
-        ELECTIONS_PER_SWEEP_MAX,
-        |topic, index, partition| {
-            if partition.replicas.first() == Some(&partition.leader) {
-                return None;
-            }
-            Change::new(draft.image(), (topic, index), defaults)?
-                .election(Election::Preferred)
-                .build()
-        },
-    );
+    let records = collect(draft.image(), ELECTIONS_PER_SWEEP_MAX, |topic, index, partition| {
+        if partition.replicas.first() == Some(&partition.leader) {
+            return None;
+        }
+        Change::new(draft.image(), (topic, index), defaults)?.election(Election::Preferred).build()
+    });
     records.into_iter().for_each(|r| draft.push(r));
 }
 
 /// Elects whoever is there for leaderless partitions of topics that allow it, at most a sweep's worth.
 pub fn elect_unclean(draft: &mut Draft, defaults: &Defaults) {
-    let records = collect(
-        draft.image(),
-        ELECTIONS_PER_SWEEP_MAX,
-        |topic, index, partition| {
-            if partition.has_leader() || !unclean_allowed(draft.image(), topic, defaults) {
-                return None;
-            }
-            Change::new(draft.image(), (topic, index), defaults)?.build()
-        },
-    );
+    let records = collect(draft.image(), ELECTIONS_PER_SWEEP_MAX, |topic, index, partition| {
+        if partition.has_leader() || !unclean_allowed(draft.image(), topic, defaults) {
+            return None;
+        }
+        Change::new(draft.image(), (topic, index), defaults)?.build()
+    });
     records.into_iter().for_each(|r| draft.push(r));
 }

@@ -7,41 +7,27 @@ use crate::Draft;
 
 /// The records that a new cluster starts with.
 pub fn bootstrap(cluster_id: &str) -> Vec<Record> {
-    let mut records = vec![Record::ClusterId {
-        id: cluster_id.to_owned(),
-    }];
+    let mut records = vec![Record::ClusterId { id: cluster_id.to_owned() }];
     let on = features::TABLE.iter().filter(|f| f.default > 0);
-    records.extend(on.map(|f| Record::FeatureLevel {
-        name: f.name.to_owned(),
-        level: f.default,
-    }));
+    records.extend(on.map(|f| Record::FeatureLevel { name: f.name.to_owned(), level: f.default }));
     records
 }
 
 /// Whether eligible leader replicas are on (KIP-966).
 pub(crate) fn elr_enabled(image: &Image) -> bool {
-    image
-        .features
-        .get(features::ELIGIBLE_LEADER_REPLICAS)
-        .is_some_and(|level| *level >= 1)
+    image.features.get(features::ELIGIBLE_LEADER_REPLICAS).is_some_and(|level| *level >= 1)
 }
 
 /// Changes all features or none.
 pub(crate) fn update(draft: &mut Draft, changes: &[FeatureChange]) -> Result<(), ApiError> {
     for change in changes {
         check(draft.image(), change).map_err(|why| {
-            let text = format!(
-                "Invalid update version {} for feature {}. {why}",
-                change.level, change.name
-            );
+            let text = format!("Invalid update version {} for feature {}. {why}", change.level, change.name);
             ApiError::new(ErrorCode::InvalidUpdateVersion, text)
         })?;
     }
     for change in changes {
-        draft.push(Record::FeatureLevel {
-            name: change.name.clone(),
-            level: change.level,
-        });
+        draft.push(Record::FeatureLevel { name: change.name.clone(), level: change.level });
     }
     Ok(())
 }
@@ -55,26 +41,18 @@ fn check(image: &Image, change: &FeatureChange) -> Result<(), String> {
         return Err("The controllers do not know this feature.".to_owned());
     };
     if level != 0 && !(feature.min..=feature.max).contains(&level) || level < feature.min {
-        return Err(format!(
-            "The controllers support levels {} to {}.",
-            feature.min, feature.max
-        ));
+        return Err(format!("The controllers support levels {} to {}.", feature.min, feature.max));
     }
     for broker in image.brokers() {
         let range = broker.features.iter().find(|f| f.name == change.name);
         let (min, max) = range.map_or((0, 0), |f| (f.min, f.max));
         if level != 0 && !(min..=max).contains(&level) {
-            return Err(format!(
-                "Broker {} supports levels {min} to {max}.",
-                broker.id
-            ));
+            return Err(format!("Broker {} supports levels {min} to {max}.", broker.id));
         }
     }
     let current = image.features.get(&change.name).copied().unwrap_or(0);
     if level < current && change.kind == FeatureChangeKind::Upgrade {
-        return Err(
-            "A lower level needs the upgrade type for a safe or an unsafe downgrade.".to_owned(),
-        );
+        return Err("A lower level needs the upgrade type for a safe or an unsafe downgrade.".to_owned());
     }
     if level > current && change.kind != FeatureChangeKind::Upgrade {
         return Err("A downgrade does not lead to a higher level.".to_owned());

@@ -21,20 +21,9 @@ pub(crate) fn alter(
     Ok(changes.iter().map(answer).collect())
 }
 
-fn one(
-    draft: &mut Draft,
-    broker: NodeId,
-    change: &IsrChange,
-    defaults: &Defaults,
-) -> Result<IsrState, ApiError> {
-    let topic = draft
-        .image()
-        .topic_by_id(&change.topic)
-        .ok_or(ErrorCode::UnknownTopicId)?
-        .clone();
-    let partition = topic
-        .partition(change.partition)
-        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+fn one(draft: &mut Draft, broker: NodeId, change: &IsrChange, defaults: &Defaults) -> Result<IsrState, ApiError> {
+    let topic = draft.image().topic_by_id(&change.topic).ok_or(ErrorCode::UnknownTopicId)?.clone();
+    let partition = topic.partition(change.partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     check(draft.image(), broker, partition, change)?;
     let isr: Nodes = change.isr.iter().map(|(node, _)| *node).collect();
     let built = Change::new(draft.image(), (&topic, change.partition), defaults)
@@ -42,10 +31,7 @@ fn one(
     if let Some(record) = built {
         draft.push(record);
     }
-    let now = draft
-        .image()
-        .topic_by_id(&change.topic)
-        .and_then(|t| t.partition(change.partition));
+    let now = draft.image().topic_by_id(&change.topic).and_then(|t| t.partition(change.partition));
     let now = now.ok_or(ErrorCode::UnknownTopicOrPartition)?;
     if now.leader != broker {
         // The change completed a reassignment that took the sender out: it is done, and the sender must look again.
@@ -61,16 +47,9 @@ fn one(
 }
 
 /// The order of the checks is Kafka's (`validateAlterPartitionData`).
-fn check(
-    image: &Image,
-    broker: NodeId,
-    partition: &PartitionImage,
-    change: &IsrChange,
-) -> Result<(), ApiError> {
+fn check(image: &Image, broker: NodeId, partition: &PartitionImage, change: &IsrChange) -> Result<(), ApiError> {
     let refuse = |code: ErrorCode| Err(ApiError::from(code));
-    if change.leader_epoch > partition.leader_epoch
-        || change.partition_epoch > partition.partition_epoch
-    {
+    if change.leader_epoch > partition.leader_epoch || change.partition_epoch > partition.partition_epoch {
         // The sender knows more than this controller, which then is likely not the active one any more.
         return refuse(ErrorCode::NotController);
     }
@@ -94,9 +73,7 @@ fn check(
         return refuse(ErrorCode::InvalidRequest);
     }
     let eligible = |(node, epoch): &(NodeId, i64)| {
-        image
-            .broker(*node)
-            .is_some_and(|b| b.is_active() && (*epoch == -1 || *epoch == b.epoch))
+        image.broker(*node).is_some_and(|b| b.is_active() && (*epoch == -1 || *epoch == b.epoch))
     };
     if !change.isr.iter().all(eligible) {
         return refuse(ErrorCode::IneligibleReplica);

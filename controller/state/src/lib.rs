@@ -43,11 +43,7 @@ pub struct Defaults {
 
 impl Default for Defaults {
     fn default() -> Self {
-        Defaults {
-            num_partitions: 1,
-            replication_factor: 1,
-            topic: BrokerDefaults::default(),
-        }
+        Defaults { num_partitions: 1, replication_factor: 1, topic: BrokerDefaults::default() }
     }
 }
 
@@ -71,100 +67,43 @@ pub fn decide(image: &Image, command: &Command, cx: &mut Cx<'_>) -> (Vec<Record>
 /// As [`decide`], on top of decisions that are not agreed yet: they become facts together or not at all.
 pub fn decide_into(draft: &mut Draft, command: &Command, cx: &mut Cx<'_>) -> Reply {
     match command {
-        Command::CreateTopics {
-            topics,
-            validate_only,
-        } => Reply::CreateTopics(
-            draft.maybe(*validate_only, |draft| create::topics(draft, topics, cx)),
-        ),
-        Command::DeleteTopics { topics } => Reply::DeleteTopics(delete::topics(draft, topics)),
-        Command::CreatePartitions {
-            topics,
-            validate_only,
-        } => Reply::CreatePartitions(
-            draft.maybe(*validate_only, |draft| grow::topics(draft, topics, cx)),
-        ),
-        Command::AlterConfigs {
-            changes,
-            validate_only,
-        } => Reply::AlterConfigs(draft.maybe(*validate_only, |draft| {
-            configs::alter(draft, changes, cx.defaults)
-        })),
-        Command::ElectLeaders {
-            unclean,
-            partitions,
-        } => Reply::ElectLeaders(elect::leaders(
-            draft,
-            *unclean,
-            partitions.as_deref(),
-            cx.defaults,
-        )),
-        Command::AlterPartitionReassignments {
-            partitions,
-            allow_rf_change,
-        } => Reply::AlterPartitionReassignments(reassign::partitions(
-            draft,
-            partitions,
-            *allow_rf_change,
-            cx.defaults,
-        )),
-        Command::UpdateFeatures {
-            changes,
-            validate_only,
-        } => Reply::UpdateFeatures(
-            draft.maybe(*validate_only, |draft| features::update(draft, changes)),
-        ),
-        Command::AllocateProducerIds {
-            broker,
-            broker_epoch,
-        } => Reply::AllocateProducerIds(producer_ids::allocate(draft, *broker, *broker_epoch)),
-        Command::RegisterBroker {
-            cluster_id,
-            registration,
-            unclean,
-        } => Reply::RegisterBroker(brokers::register(
-            draft,
-            cluster_id,
-            registration,
-            *unclean,
-            cx,
-        )),
-        Command::BrokerHeartbeat(beat) => {
-            Reply::BrokerHeartbeat(brokers::heartbeat(draft, beat, cx))
+        Command::CreateTopics { topics, validate_only } => {
+            Reply::CreateTopics(draft.maybe(*validate_only, |draft| create::topics(draft, topics, cx)))
         }
+        Command::DeleteTopics { topics } => Reply::DeleteTopics(delete::topics(draft, topics)),
+        Command::CreatePartitions { topics, validate_only } => {
+            Reply::CreatePartitions(draft.maybe(*validate_only, |draft| grow::topics(draft, topics, cx)))
+        }
+        Command::AlterConfigs { changes, validate_only } => {
+            Reply::AlterConfigs(draft.maybe(*validate_only, |draft| configs::alter(draft, changes, cx.defaults)))
+        }
+        Command::ElectLeaders { unclean, partitions } => {
+            Reply::ElectLeaders(elect::leaders(draft, *unclean, partitions.as_deref(), cx.defaults))
+        }
+        Command::AlterPartitionReassignments { partitions, allow_rf_change } => {
+            Reply::AlterPartitionReassignments(reassign::partitions(draft, partitions, *allow_rf_change, cx.defaults))
+        }
+        Command::UpdateFeatures { changes, validate_only } => {
+            Reply::UpdateFeatures(draft.maybe(*validate_only, |draft| features::update(draft, changes)))
+        }
+        Command::AllocateProducerIds { broker, broker_epoch } => {
+            Reply::AllocateProducerIds(producer_ids::allocate(draft, *broker, *broker_epoch))
+        }
+        Command::RegisterBroker { cluster_id, registration, unclean } => {
+            Reply::RegisterBroker(brokers::register(draft, cluster_id, registration, *unclean, cx))
+        }
+        Command::BrokerHeartbeat(beat) => Reply::BrokerHeartbeat(brokers::heartbeat(draft, beat, cx)),
         Command::UnregisterBroker { broker } => {
             Reply::UnregisterBroker(brokers::unregister(draft, *broker, cx.defaults))
         }
-        Command::FenceBroker {
-            broker,
-            broker_epoch,
-        } => Reply::FenceBroker(brokers::fence_command(
-            draft,
-            *broker,
-            *broker_epoch,
-            cx.defaults,
-        )),
-        Command::AlterPartition {
-            broker,
-            broker_epoch,
-            changes,
-        } => Reply::AlterPartition(isr::alter(
-            draft,
-            *broker,
-            *broker_epoch,
-            changes,
-            cx.defaults,
-        )),
-        Command::AssignReplicasToDirs {
-            broker,
-            broker_epoch,
-            dirs,
-        } => Reply::AssignReplicasToDirs(dirs::assign(
-            draft,
-            *broker,
-            *broker_epoch,
-            dirs,
-            cx.defaults,
-        )),
+        Command::FenceBroker { broker, broker_epoch } => {
+            Reply::FenceBroker(brokers::fence_command(draft, *broker, *broker_epoch, cx.defaults))
+        }
+        Command::AlterPartition { broker, broker_epoch, changes } => {
+            Reply::AlterPartition(isr::alter(draft, *broker, *broker_epoch, changes, cx.defaults))
+        }
+        Command::AssignReplicasToDirs { broker, broker_epoch, dirs } => {
+            Reply::AssignReplicasToDirs(dirs::assign(draft, *broker, *broker_epoch, dirs, cx.defaults))
+        }
     }
 }

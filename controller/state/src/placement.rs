@@ -32,47 +32,30 @@ impl Loads {
         }
         let mut brokers: Vec<Load> = image
             .brokers()
-            .map(|b| Load {
-                id: b.id,
-                active: b.is_active(),
-                rack: racks[&b.rack.as_deref()],
-                leaders: 0,
-                replicas: 0,
-            })
+            .map(|b| Load { id: b.id, active: b.is_active(), rack: racks[&b.rack.as_deref()], leaders: 0, replicas: 0 })
             .collect();
         // One broker has no choice to make.
         if brokers.len() > 1 {
-            let at: BTreeMap<NodeId, usize> =
-                brokers.iter().enumerate().map(|(i, b)| (b.id, i)).collect();
+            let at: BTreeMap<NodeId, usize> = brokers.iter().enumerate().map(|(i, b)| (b.id, i)).collect();
             for partition in image.topics_by_id().flat_map(|t| &t.partitions) {
                 for replica in &partition.replicas {
                     if let Some(at) = at.get(replica) {
                         brokers[*at].replicas += 1;
                     }
                 }
-                if let Some(at) = partition
-                    .replicas
-                    .first()
-                    .and_then(|preferred| at.get(preferred))
-                {
+                if let Some(at) = partition.replicas.first().and_then(|preferred| at.get(preferred)) {
                     brokers[*at].leaders += 1;
                 }
             }
         }
-        Loads {
-            brokers,
-            racks: racks.len(),
-        }
+        Loads { brokers, racks: racks.len() }
     }
 
     /// Replicas of one new partition, the preferred leader first, counted as placed. The error says why not.
     pub fn place(&mut self, factor: i16, rng: &mut dyn RngCore) -> Result<Vec<NodeId>, String> {
         let wanted = usize::try_from(factor).unwrap_or(0);
         if wanted > self.brokers.len() {
-            return Err(format!(
-                "only {} broker(s) are registered.",
-                self.brokers.len()
-            ));
+            return Err(format!("only {} broker(s) are registered.", self.brokers.len()));
         }
         if !self.brokers.iter().any(|b| b.active) {
             return Err("all brokers are fenced or shutting down.".to_owned());
@@ -89,13 +72,7 @@ impl Loads {
                 .min_by_key(|i| {
                     let b = &self.brokers[*i];
                     let leaders = if leading { b.leaders } else { 0 };
-                    (
-                        leading && !b.active,
-                        on_rack[b.rack],
-                        !b.active,
-                        leaders,
-                        b.replicas,
-                    )
+                    (leading && !b.active, on_rack[b.rack], !b.active, leaders, b.replicas)
                 });
             if let Some(best) = best {
                 on_rack[self.brokers[best].rack] += 1;
@@ -120,9 +97,7 @@ pub(crate) fn default_dir(image: &Image, broker: NodeId) -> DirId {
 pub(crate) fn new_partition(image: &Image, replicas: &[NodeId]) -> Option<PartitionImage> {
     let dirs: Vec<DirId> = replicas.iter().map(|r| default_dir(image, *r)).collect();
     let mut partition = PartitionImage::new(replicas, &dirs);
-    partition
-        .isr
-        .retain(|r| image.broker(*r).is_some_and(|b| b.is_active()));
+    partition.isr.retain(|r| image.broker(*r).is_some_and(|b| b.is_active()));
     partition.leader = *partition.isr.first()?;
     Some(partition)
 }

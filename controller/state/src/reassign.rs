@@ -31,10 +31,7 @@ fn find(draft: &Draft, wanted: &Reassignment) -> Result<std::sync::Arc<TopicImag
     let topic = draft.image().topic(&wanted.topic);
     let topic = topic.ok_or_else(|| unknown(format!("There is no topic '{}'.", wanted.topic)))?;
     if topic.partition(wanted.partition).is_none() {
-        return Err(unknown(format!(
-            "There is no partition {}-{}.",
-            wanted.topic, wanted.partition
-        )));
+        return Err(unknown(format!("There is no partition {}-{}.", wanted.topic, wanted.partition)));
     }
     Ok(topic.clone())
 }
@@ -53,41 +50,18 @@ fn change(
 ) -> Result<(), ApiError> {
     let topic = find(draft, wanted)?;
     validate_assignment(draft.image(), target, None)?;
-    let partition = topic
-        .partition(wanted.partition)
-        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    let original = partition
-        .replicas
-        .iter()
-        .filter(|r| !partition.adding.contains(r))
-        .count();
+    let partition = topic.partition(wanted.partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let original = partition.replicas.iter().filter(|r| !partition.adding.contains(r)).count();
     if !allow_rf_change && target.len() != original {
-        let text = format!(
-            "The replication factor is {original}, and the request does not allow to change it."
-        );
+        let text = format!("The replication factor is {original}, and the request does not allow to change it.");
         return Err(ApiError::new(ErrorCode::InvalidReplicationFactor, text));
     }
-    let mut removing = nodes(
-        partition
-            .replicas
-            .iter()
-            .copied()
-            .filter(|r| !target.contains(r)),
-    );
+    let mut removing = nodes(partition.replicas.iter().copied().filter(|r| !target.contains(r)));
     removing.sort_unstable();
-    let mut adding = nodes(
-        target
-            .iter()
-            .copied()
-            .filter(|r| !partition.replicas.contains(r)),
-    );
+    let mut adding = nodes(target.iter().copied().filter(|r| !partition.replicas.contains(r)));
     adding.sort_unstable();
     // A second reassignment during the first keeps those that are still on their way in.
-    let joining = partition
-        .adding
-        .iter()
-        .copied()
-        .filter(|r| target.contains(r) && !partition.isr.contains(r));
+    let joining = partition.adding.iter().copied().filter(|r| target.contains(r) && !partition.isr.contains(r));
     joining.for_each(|r| adding.push(r));
     let replicas = nodes(target.iter().copied().chain(removing.iter().copied()));
     let change = Change::new(draft.image(), (&topic, wanted.partition), defaults);
@@ -99,9 +73,7 @@ fn change(
 
 fn cancel(draft: &mut Draft, wanted: &Reassignment, defaults: &Defaults) -> Result<(), ApiError> {
     let topic = find(draft, wanted)?;
-    let partition = topic
-        .partition(wanted.partition)
-        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let partition = topic.partition(wanted.partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     if !partition.is_reassigning() {
         return Err(ErrorCode::NoReassignmentInProgress.into());
     }
@@ -110,18 +82,13 @@ fn cancel(draft: &mut Draft, wanted: &Reassignment, defaults: &Defaults) -> Resu
     let mut isr = nodes(partition.isr.iter().copied().filter(stays));
     if isr.is_empty() && partition.elr.iter().all(|r| !stays(r)) {
         if !unclean_allowed(draft.image(), &topic, defaults) {
-            let text =
-                "Going back would need an unclean leader election, which the topic does not allow.";
+            let text = "Going back would need an unclean leader election, which the topic does not allow.";
             return Err(ApiError::new(ErrorCode::InvalidReplicaAssignment, text));
         }
         isr = replicas.clone();
     }
     let change = Change::new(draft.image(), (&topic, wanted.partition), defaults);
-    let built = change.and_then(|c| {
-        c.isr(isr)
-            .assignment(replicas, Nodes::new(), Nodes::new())
-            .build()
-    });
+    let built = change.and_then(|c| c.isr(isr).assignment(replicas, Nodes::new(), Nodes::new()).build());
     if let Some(record) = built {
         draft.push(record);
     }

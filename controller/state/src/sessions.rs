@@ -21,10 +21,7 @@ pub struct Sessions {
 
 impl Sessions {
     pub fn new(timeout_ms: i64) -> Sessions {
-        Sessions {
-            brokers: BTreeMap::new(),
-            timeout_ms,
-        }
+        Sessions { brokers: BTreeMap::new(), timeout_ms }
     }
 
     pub fn heard(&mut self, broker: NodeId, session: Session) {
@@ -42,28 +39,18 @@ impl Sessions {
 
     /// The broker was heard of within the session timeout.
     pub fn is_live(&self, broker: NodeId, now_ms: i64) -> bool {
-        self.brokers
-            .get(&broker)
-            .is_some_and(|s| now_ms - s.last_heard_ms < self.timeout_ms)
+        self.brokers.get(&broker).is_some_and(|s| now_ms - s.last_heard_ms < self.timeout_ms)
     }
 
     /// Brokers whose sessions ran out, the longest silent one first. They are fenced one at a time, so that each
     /// decision sees the effect of the one before.
     pub fn expired(&self, now_ms: i64) -> Option<(NodeId, i64)> {
-        let stale = self
-            .brokers
-            .iter()
-            .filter(|(_, s)| now_ms - s.last_heard_ms >= self.timeout_ms);
-        stale
-            .min_by_key(|(_, s)| s.last_heard_ms)
-            .map(|(id, s)| (*id, s.broker_epoch))
+        let stale = self.brokers.iter().filter(|(_, s)| now_ms - s.last_heard_ms >= self.timeout_ms);
+        stale.min_by_key(|(_, s)| s.last_heard_ms).map(|(id, s)| (*id, s.broker_epoch))
     }
 
     /// How far the slowest of these brokers is; `u64::MAX` without any.
     pub fn lowest_applied(&self, brokers: impl Iterator<Item = NodeId>) -> u64 {
-        brokers
-            .map(|b| self.brokers.get(&b).map_or(0, |s| s.applied))
-            .min()
-            .unwrap_or(u64::MAX)
+        brokers.map(|b| self.brokers.get(&b).map_or(0, |s| s.applied)).min().unwrap_or(u64::MAX)
     }
 }

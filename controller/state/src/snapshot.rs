@@ -6,24 +6,13 @@ use millrace_metadata::{Image, Record};
 /// Records that make this image when they are applied to an empty one with the same index and term. Lazy, so that a
 /// large image need not be held twice.
 pub fn records(image: &Image) -> impl Iterator<Item = Record> + '_ {
-    let cluster = (!image.cluster_id.is_empty()).then(|| Record::ClusterId {
-        id: image.cluster_id.to_string(),
-    });
+    let cluster = (!image.cluster_id.is_empty()).then(|| Record::ClusterId { id: image.cluster_id.to_string() });
     let features = image.features.iter();
-    let features = features.map(|(name, level)| Record::FeatureLevel {
-        name: name.clone(),
-        level: *level,
-    });
+    let features = features.map(|(name, level)| Record::FeatureLevel { name: name.clone(), level: *level });
     // After the features, whose records set the index anew.
-    let counters = Record::Counters {
-        last_broker_epoch: image.last_broker_epoch,
-        features_index: image.features_index,
-    };
-    let ids = Record::ProducerIds {
-        broker: -1,
-        broker_epoch: -1,
-        next: image.next_producer_id,
-    };
+    let counters =
+        Record::Counters { last_broker_epoch: image.last_broker_epoch, features_index: image.features_index };
+    let ids = Record::ProducerIds { broker: -1, broker_epoch: -1, next: image.next_producer_id };
     cluster
         .into_iter()
         .chain(features)
@@ -52,17 +41,12 @@ fn brokers(image: &Image) -> impl Iterator<Item = Record> + '_ {
 
 fn topics(image: &Image) -> impl Iterator<Item = Record> + '_ {
     image.topics().flat_map(|topic| {
-        let head = Record::Topic {
-            name: topic.name.to_string(),
-            id: topic.id,
-        };
-        let parts = (0..)
-            .zip(&topic.partitions)
-            .map(|(index, partition)| Record::Partition {
-                topic: topic.id,
-                index,
-                partition: Box::new(partition.clone()),
-            });
+        let head = Record::Topic { name: topic.name.to_string(), id: topic.id };
+        let parts = (0..).zip(&topic.partitions).map(|(index, partition)| Record::Partition {
+            topic: topic.id,
+            index,
+            partition: Box::new(partition.clone()),
+        });
         std::iter::once(head).chain(parts)
     })
 }

@@ -5,8 +5,7 @@
 //! freed goes back to the system within a second, done by a thread of the allocator instead of by whoever frees.
 
 /// The allocator's options, ended by a zero byte (`man 3 jemalloc`, TUNING).
-const OPTIONS: &[u8] =
-    b"background_thread:true,narenas:4,dirty_decay_ms:1000,muzzy_decay_ms:0,lg_tcache_max:15\0";
+const OPTIONS: &[u8] = b"background_thread:true,narenas:4,dirty_decay_ms:1000,muzzy_decay_ms:0,lg_tcache_max:15\0";
 
 /// What jemalloc declares as `const char *malloc_conf`.
 #[repr(transparent)]
@@ -23,7 +22,5 @@ pub static MALLOC_CONF: MallocConf = MallocConf(OPTIONS.as_ptr());
 pub fn allocator_options() -> &'static str {
     let conf = std::hint::black_box(&MALLOC_CONF);
     debug_assert!(!conf.0.is_null());
-    std::str::from_utf8(OPTIONS)
-        .unwrap_or_default()
-        .trim_end_matches('\0')
+    std::str::from_utf8(OPTIONS).unwrap_or_default().trim_end_matches('\0')
 }

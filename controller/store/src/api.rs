@@ -15,19 +15,11 @@ pub type PlogId = u64;
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// A write or sync failed. The directory is poisoned: nothing may be acknowledged from it until a restart.
-    #[error(
-        "{path}: {what}; the data directory takes no more writes until the broker is restarted"
-    )]
+    #[error("{path}: {what}; the data directory takes no more writes until the broker is restarted")]
     Poisoned { path: String, what: String },
     /// No space: nothing of the refused write was kept; the same write may be tried again when there is room.
-    #[error(
-        "{path}: no space left ({free} bytes free, {needed} needed); free some space or lower retention"
-    )]
-    Full {
-        path: String,
-        free: u64,
-        needed: u64,
-    },
+    #[error("{path}: no space left ({free} bytes free, {needed} needed); free some space or lower retention")]
+    Full { path: String, free: u64, needed: u64 },
     /// Stored bytes do not match their checksum or shape.
     #[error("{path}: {what}")]
     Corrupt { path: String, what: String },
@@ -175,24 +167,14 @@ pub trait Plog: Send + Sync {
 /// a crash it may see the same batches again.
 pub trait Derive: Send + Sync {
     /// `batches` are all batches of `plog` in the segment, in offset order; `rows` reads what is stored so far.
-    fn derive(
-        &self,
-        plog: PlogId,
-        batches: &[Bytes],
-        rows: &dyn Kv,
-        out: &mut KvBatch,
-    ) -> Result<(), StoreError>;
+    fn derive(&self, plog: PlogId, batches: &[Bytes], rows: &dyn Kv, out: &mut KvBatch) -> Result<(), StoreError>;
 }
 
 /// All partition logs of one data directory: one journal, one committer, one sync for many partitions.
 pub trait LogStore: Send + Sync {
     /// Opens a log, new or existing, and registers who is told about its progress.
-    fn open(
-        &self,
-        id: PlogId,
-        class: RetentionClass,
-        observer: Arc<dyn Observer>,
-    ) -> Result<Arc<dyn Plog>, StoreError>;
+    fn open(&self, id: PlogId, class: RetentionClass, observer: Arc<dyn Observer>)
+    -> Result<Arc<dyn Plog>, StoreError>;
     /// Logs that exist in the directory, open or not.
     fn plogs(&self) -> Result<Vec<PlogId>, StoreError>;
     /// Small rows that belong to the logs (producer state, epochs). Keys start with a tag byte of the owner.
@@ -221,12 +203,7 @@ pub struct Usage {
 pub trait Kv: Send + Sync {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
     /// Visits `[from, to)` in key order until `visit` returns false.
-    fn scan(
-        &self,
-        from: &[u8],
-        to: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
-    ) -> Result<(), StoreError>;
+    fn scan(&self, from: &[u8], to: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError>;
     /// Applies all of `batch` or nothing; with `durable` it is on the disk when this returns. Batches become durable
     /// in the order of the calls.
     fn write(&self, batch: KvBatch, durable: bool) -> Result<(), StoreError>;

@@ -30,20 +30,13 @@ pub(crate) fn bucket_limit(class: RetentionClass, bucket_bytes: u64) -> u64 {
 impl Catalogue {
     pub(crate) fn load(engine: &Engine) -> Result<Catalogue, StoreError> {
         let mut catalogue = Catalogue::default();
-        let bad = || {
-            crate::engine::corrupt(
-                engine.path(),
-                "a bucket or checkpoint row has an unknown shape",
-            )
-        };
+        let bad = || crate::engine::corrupt(engine.path(), "a bucket or checkpoint row has an unknown shape");
         if let Some(row) = engine.get_meta(CHECKPOINT_KEY)? {
             catalogue.checkpoint = Checkpoint::decode(&row).ok_or_else(bad)?;
         }
         engine.scan(META, b"B", b"C", &mut |key, value| {
             let id = BucketId::of_key(key).ok_or_else(bad)?;
-            catalogue
-                .buckets
-                .insert(id, BucketRow::decode(value).ok_or_else(bad)?);
+            catalogue.buckets.insert(id, BucketRow::decode(value).ok_or_else(bad)?);
             Ok(true)
         })?;
         for id in catalogue.buckets.keys() {
@@ -96,17 +89,10 @@ pub(crate) struct Changes {
 impl Changes {
     /// The row of a bucket, to be changed.
     pub(crate) fn bucket(&mut self, catalogue: &Catalogue, id: BucketId) -> &mut BucketRow {
-        self.buckets
-            .entry(id)
-            .or_insert_with(|| catalogue.buckets.get(&id).copied().unwrap_or_default())
+        self.buckets.entry(id).or_insert_with(|| catalogue.buckets.get(&id).copied().unwrap_or_default())
     }
 
-    pub(crate) fn put(
-        &mut self,
-        engine: &Engine,
-        key: &[u8],
-        value: &[u8],
-    ) -> Result<(), StoreError> {
+    pub(crate) fn put(&mut self, engine: &Engine, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
         self.batch.put_cf(&engine.family(META)?, key, value);
         Ok(())
     }
@@ -125,12 +111,7 @@ impl Changes {
     }
 
     /// Writes everything in one step, then changes the catalogue.
-    pub(crate) fn commit(
-        mut self,
-        engine: &Engine,
-        catalogue: &mut Catalogue,
-        sync: bool,
-    ) -> Result<(), StoreError> {
+    pub(crate) fn commit(mut self, engine: &Engine, catalogue: &mut Catalogue, sync: bool) -> Result<(), StoreError> {
         let buckets = std::mem::take(&mut self.buckets);
         for (id, row) in &buckets {
             self.put(engine, &id.key(b'B'), &row.encode())?;

@@ -62,16 +62,8 @@ impl Core {
 
     /// A full disk as an error that names free bytes.
     pub(crate) fn full(&self, needed: u64) -> StoreError {
-        let free = self
-            .options
-            .io
-            .space(&self.path)
-            .map_or(0, |(_, free)| free);
-        StoreError::Full {
-            path: self.path.display().to_string(),
-            free,
-            needed,
-        }
+        let free = self.options.io.space(&self.path).map_or(0, |(_, free)| free);
+        StoreError::Full { path: self.path.display().to_string(), free, needed }
     }
 }
 

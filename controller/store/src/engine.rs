@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rocksdb::{
-    BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DBCompressionType,
-    DBRecoveryMode, DBWithThreadMode, MultiThreaded, Options, ReadOptions, WriteBatch,
-    WriteOptions,
+    BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode,
+    DBWithThreadMode, MultiThreaded, Options, ReadOptions, WriteBatch, WriteOptions,
 };
 
 use crate::api::{Kv, KvBatch, KvOp, StoreError};
@@ -40,9 +39,7 @@ fn base_options(write_buffer: usize) -> Options {
     // Options known by string only come first: what is set later keeps its references.
     let strings = "avoid_flush_during_shutdown=true;avoid_flush_during_recovery=true;\
                    skip_checking_sst_file_sizes_on_db_open=true";
-    let mut o = Options::default()
-        .get_options_from_string(strings)
-        .unwrap_or_default();
+    let mut o = Options::default().get_options_from_string(strings).unwrap_or_default();
     o.create_if_missing(true);
     o.create_missing_column_families(true);
     o.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
@@ -113,25 +110,14 @@ impl Engine {
             vec!["default".into(), META.into(), ROWS.into()]
         };
         let families = names.iter().map(|name| {
-            let mut o = if name.starts_with("d.") {
-                data.clone()
-            } else {
-                Options::default()
-            };
+            let mut o = if name.starts_with("d.") { data.clone() } else { Options::default() };
             if !name.starts_with("d.") {
                 state_options(&mut o, STATE_WRITE_BUFFER, &cache);
             }
             ColumnFamilyDescriptor::new(name, o)
         });
         let db = Db::open_cf_descriptors(&base, path, families).map_err(|e| refused(path, &e))?;
-        Ok((
-            Engine {
-                db,
-                data_options: data,
-                path: path.to_owned(),
-            },
-            names,
-        ))
+        Ok((Engine { db, data_options: data, path: path.to_owned() }, names))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -139,41 +125,24 @@ impl Engine {
     }
 
     pub(crate) fn family(&self, name: &str) -> Result<Arc<BoundColumnFamily<'_>>, StoreError> {
-        self.db
-            .cf_handle(name)
-            .ok_or_else(|| corrupt(&self.path, format!("column family {name} is missing")))
+        self.db.cf_handle(name).ok_or_else(|| corrupt(&self.path, format!("column family {name} is missing")))
     }
 
     pub(crate) fn get_meta(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.db
-            .get_cf(&self.family(META)?, key)
-            .map_err(|e| read_failed(&self.path, &e))
+        self.db.get_cf(&self.family(META)?, key).map_err(|e| read_failed(&self.path, &e))
     }
 
     /// Visits the rows of `family` in `[from, to)` until `visit` returns false.
-    pub(crate) fn scan(
-        &self,
-        family: &str,
-        from: &[u8],
-        to: &[u8],
-        visit: &mut Visit<'_>,
-    ) -> Result<(), StoreError> {
+    pub(crate) fn scan(&self, family: &str, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {
         let mut options = ReadOptions::default();
         options.set_iterate_upper_bound(to);
-        scan_rows(
-            &self.path,
-            self.db.raw_iterator_cf_opt(&self.family(family)?, options),
-            from,
-            visit,
-        )
+        scan_rows(&self.path, self.db.raw_iterator_cf_opt(&self.family(family)?, options), from, visit)
     }
 
     pub(crate) fn write(&self, batch: WriteBatch, sync: bool) -> Result<(), StoreError> {
         let mut options = WriteOptions::default();
         options.set_sync(sync);
-        self.db
-            .write_opt(batch, &options)
-            .map_err(|e| write_failed(&self.path, &e))
+        self.db.write_opt(batch, &options).map_err(|e| write_failed(&self.path, &e))
     }
 
     pub(crate) fn add_ops(&self, batch: &mut WriteBatch, ops: KvBatch) -> Result<(), StoreError> {
@@ -209,24 +178,15 @@ fn scan_rows(
 /// Whether an operation failed for lack of space.
 pub(crate) fn is_no_space(error: &rocksdb::Error) -> bool {
     let text = error.as_ref();
-    text.contains("No space left")
-        || text.contains("NoSpace")
-        || text.contains("Disk quota exceeded")
+    text.contains("No space left") || text.contains("NoSpace") || text.contains("Disk quota exceeded")
 }
 
 pub(crate) fn write_failed(path: &Path, error: &rocksdb::Error) -> StoreError {
     let path = path.display().to_string();
     if is_no_space(error) {
-        StoreError::Full {
-            path,
-            free: 0,
-            needed: 0,
-        }
+        StoreError::Full { path, free: 0, needed: 0 }
     } else {
-        StoreError::Poisoned {
-            path,
-            what: error.to_string(),
-        }
+        StoreError::Poisoned { path, what: error.to_string() }
     }
 }
 
@@ -235,17 +195,11 @@ pub(crate) fn read_failed(path: &Path, error: &rocksdb::Error) -> StoreError {
 }
 
 pub(crate) fn corrupt(path: &Path, what: impl Into<String>) -> StoreError {
-    StoreError::Corrupt {
-        path: path.display().to_string(),
-        what: what.into(),
-    }
+    StoreError::Corrupt { path: path.display().to_string(), what: what.into() }
 }
 
 fn refused(path: &Path, error: &rocksdb::Error) -> StoreError {
-    StoreError::Refused {
-        path: path.display().to_string(),
-        what: format!("cannot open the database: {error}"),
-    }
+    StoreError::Refused { path: path.display().to_string(), what: format!("cannot open the database: {error}") }
 }
 
 /// Small store of its own, for the Raft log and the like.
@@ -264,18 +218,13 @@ impl KvStore {
     /// Opens or creates the store in directory `path`; refused if another process has it open.
     pub fn open(path: impl AsRef<Path>) -> Result<KvStore, StoreError> {
         let path = path.as_ref();
-        std::fs::create_dir_all(path).map_err(|e| StoreError::Refused {
-            path: path.display().to_string(),
-            what: e.to_string(),
-        })?;
+        std::fs::create_dir_all(path)
+            .map_err(|e| StoreError::Refused { path: path.display().to_string(), what: e.to_string() })?;
         let mut o = base_options(KV_WRITE_BUFFER);
         state_options(&mut o, KV_WRITE_BUFFER, &Cache::new_lru_cache(KV_CACHE));
         o.set_max_open_files(64);
         let db = Db::open(&o, path).map_err(|e| refused(path, &e))?;
-        Ok(KvStore {
-            db,
-            path: path.to_owned(),
-        })
+        Ok(KvStore { db, path: path.to_owned() })
     }
 }
 
@@ -284,33 +233,19 @@ impl Kv for KvStore {
         self.db.get(key).map_err(|e| read_failed(&self.path, &e))
     }
 
-    fn scan(
-        &self,
-        from: &[u8],
-        to: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
-    ) -> Result<(), StoreError> {
+    fn scan(&self, from: &[u8], to: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
         if from >= to {
             return Ok(());
         }
         let mut options = ReadOptions::default();
         options.set_iterate_upper_bound(to);
-        scan_rows(
-            &self.path,
-            self.db.raw_iterator_opt(options),
-            from,
-            &mut |k, v| Ok(visit(k, v)),
-        )
+        scan_rows(&self.path, self.db.raw_iterator_opt(options), from, &mut |k, v| Ok(visit(k, v)))
     }
 
     fn write(&self, batch: KvBatch, durable: bool) -> Result<(), StoreError> {
         let (_, free) = DiskIo.space(&self.path).unwrap_or((0, u64::MAX));
         if free < KV_RESERVE {
-            return Err(StoreError::Full {
-                path: self.path.display().to_string(),
-                free,
-                needed: KV_RESERVE,
-            });
+            return Err(StoreError::Full { path: self.path.display().to_string(), free, needed: KV_RESERVE });
         }
         let mut out = WriteBatch::default();
         for op in batch.ops {
@@ -323,8 +258,6 @@ impl Kv for KvStore {
         }
         let mut options = WriteOptions::default();
         options.set_sync(durable);
-        self.db
-            .write_opt(out, &options)
-            .map_err(|e| write_failed(&self.path, &e))
+        self.db.write_opt(out, &options).map_err(|e| write_failed(&self.path, &e))
     }
 }

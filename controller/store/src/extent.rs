@@ -35,10 +35,7 @@ impl BucketId {
     pub(crate) fn of_key(key: &[u8]) -> Option<BucketId> {
         let mut parts = Parts(key.get(1..)?);
         let class = RetentionClass::from_number(parts.u8()?)?;
-        Some(BucketId {
-            class,
-            number: u32::from_be_bytes(parts.take()?),
-        })
+        Some(BucketId { class, number: u32::from_be_bytes(parts.take()?) })
     }
 }
 
@@ -70,24 +67,12 @@ impl ExtentRow {
         out.extend_from_slice(&self.bucket.number.to_le_bytes());
         out.extend_from_slice(&self.segment.to_le_bytes());
         put_varint(&mut out, self.batches.len() as u64);
-        let mut before = BatchMeta {
-            base_offset: 0,
-            last_offset: -1,
-            leader_epoch: 0,
-            max_timestamp: 0,
-            size: 0,
-        };
+        let mut before = BatchMeta { base_offset: 0, last_offset: -1, leader_epoch: 0, max_timestamp: 0, size: 0 };
         for batch in &self.batches {
             put_varint(&mut out, zigzag(batch.base_offset - before.last_offset - 1));
             put_varint(&mut out, zigzag(batch.last_offset - batch.base_offset));
-            put_varint(
-                &mut out,
-                zigzag(i64::from(batch.leader_epoch) - i64::from(before.leader_epoch)),
-            );
-            put_varint(
-                &mut out,
-                zigzag(batch.max_timestamp.wrapping_sub(before.max_timestamp)),
-            );
+            put_varint(&mut out, zigzag(i64::from(batch.leader_epoch) - i64::from(before.leader_epoch)));
+            put_varint(&mut out, zigzag(batch.max_timestamp.wrapping_sub(before.max_timestamp)));
             put_varint(&mut out, u64::from(batch.size));
             before = *batch;
         }
@@ -100,10 +85,7 @@ impl ExtentRow {
             return None;
         }
         let class = RetentionClass::from_number(parts.u8()?)?;
-        let bucket = BucketId {
-            class,
-            number: u32::from_le_bytes(parts.take()?),
-        };
+        let bucket = BucketId { class, number: u32::from_le_bytes(parts.take()?) };
         let segment = u64::from_le_bytes(parts.take()?);
         let count = parts.varint()? as usize;
         let mut batches = Vec::with_capacity(count.min(bytes.len()));
@@ -122,11 +104,7 @@ impl ExtentRow {
                 size,
             });
         }
-        Some(ExtentRow {
-            bucket,
-            segment,
-            batches,
-        })
+        Some(ExtentRow { bucket, segment, batches })
     }
 }
 
@@ -153,14 +131,7 @@ impl Head {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = vec![VERSION, self.class as u8];
         let stored_bytes = self.stored_bytes as i64;
-        for n in [
-            self.log_start,
-            self.end,
-            self.stored_end,
-            stored_bytes,
-            self.counted_from,
-            self.trimmed_to,
-        ] {
+        for n in [self.log_start, self.end, self.stored_end, stored_bytes, self.counted_from, self.trimmed_to] {
             out.extend_from_slice(&n.to_le_bytes());
         }
         out
@@ -208,11 +179,7 @@ impl BucketRow {
         }
         let sealed = parts.u8()? != 0;
         let total = u64::from_le_bytes(parts.take()?);
-        Some(BucketRow {
-            total,
-            live: u64::from_le_bytes(parts.take()?),
-            sealed,
-        })
+        Some(BucketRow { total, live: u64::from_le_bytes(parts.take()?), sealed })
     }
 }
 
@@ -242,11 +209,7 @@ impl Checkpoint {
             return None;
         }
         let mut next = || Some(u64::from_le_bytes(parts.take()?));
-        Some(Checkpoint {
-            next_group: next()?,
-            next_segment: next()?,
-            incarnation: next()?,
-        })
+        Some(Checkpoint { next_group: next()?, next_segment: next()?, incarnation: next()? })
     }
 }
 
@@ -259,21 +222,12 @@ pub(crate) fn contents_key(bucket: BucketId, segment: u64) -> Vec<u8> {
 
 /// Extents are named by the base offset of their first batch, which a truncation of their end does not change.
 pub(crate) fn encode_contents(contents: &[(PlogId, i64)]) -> Vec<u8> {
-    contents
-        .iter()
-        .flat_map(|(log, base)| [log.to_le_bytes(), base.to_le_bytes()])
-        .flatten()
-        .collect()
+    contents.iter().flat_map(|(log, base)| [log.to_le_bytes(), base.to_le_bytes()]).flatten().collect()
 }
 
 pub(crate) fn decode_contents(bytes: &[u8]) -> Vec<(PlogId, i64)> {
     let mut parts = Parts(bytes);
-    let mut next = || {
-        Some((
-            u64::from_le_bytes(parts.take()?),
-            i64::from_le_bytes(parts.take()?),
-        ))
-    };
+    let mut next = || Some((u64::from_le_bytes(parts.take()?), i64::from_le_bytes(parts.take()?)));
     std::iter::from_fn(&mut next).collect()
 }
 
@@ -342,22 +296,15 @@ mod tests {
     use proptest::prelude::*;
 
     fn meta() -> impl Strategy<Value = BatchMeta> {
-        (
-            0..1i64 << 50,
-            0..1i64 << 30,
-            any::<i32>(),
-            any::<i64>(),
-            any::<u32>(),
+        (0..1i64 << 50, 0..1i64 << 30, any::<i32>(), any::<i64>(), any::<u32>()).prop_map(
+            |(base_offset, count, leader_epoch, max_timestamp, size)| BatchMeta {
+                base_offset,
+                last_offset: base_offset + count,
+                leader_epoch,
+                max_timestamp,
+                size,
+            },
         )
-            .prop_map(|(base_offset, count, leader_epoch, max_timestamp, size)| {
-                BatchMeta {
-                    base_offset,
-                    last_offset: base_offset + count,
-                    leader_epoch,
-                    max_timestamp,
-                    size,
-                }
-            })
     }
 
     proptest! {
@@ -386,22 +333,11 @@ mod tests {
             trimmed_to: 6,
         };
         assert_eq!(Head::decode(&head.encode()), Some(head));
-        let bucket = BucketRow {
-            total: 9,
-            live: 8,
-            sealed: true,
-        };
+        let bucket = BucketRow { total: 9, live: 8, sealed: true };
         assert_eq!(BucketRow::decode(&bucket.encode()), Some(bucket));
-        let id = BucketId {
-            class: RetentionClass::Hour,
-            number: 77,
-        };
+        let id = BucketId { class: RetentionClass::Hour, number: 77 };
         assert_eq!(BucketId::of_key(&id.key(b'B')), Some(id));
-        let checkpoint = Checkpoint {
-            next_group: 1,
-            next_segment: 2,
-            incarnation: 3,
-        };
+        let checkpoint = Checkpoint { next_group: 1, next_segment: 2, incarnation: 3 };
         assert_eq!(Checkpoint::decode(&checkpoint.encode()), Some(checkpoint));
         let contents = vec![(1, 2), (3, 4)];
         assert_eq!(decode_contents(&encode_contents(&contents)), contents);

@@ -50,10 +50,7 @@ impl Faults {
 }
 
 fn spend(left: &AtomicI64) -> bool {
-    left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| {
-        (n > 0).then_some(n - 1)
-    })
-    .is_ok()
+    left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| (n > 0).then_some(n - 1)).is_ok()
         || left.load(Ordering::SeqCst) < 0
 }
 
@@ -67,9 +64,7 @@ impl FaultyIo {
     pub fn new() -> Self {
         let faults = Faults::default();
         faults.clear();
-        FaultyIo {
-            faults: Arc::new(faults),
-        }
+        FaultyIo { faults: Arc::new(faults) }
     }
 }
 
@@ -90,29 +85,16 @@ impl JournalIo for FaultyIo {
             return Err(io::Error::from_raw_os_error(libc::ENOSPC));
         }
         let file = DiskIo.create(path, size, zero)?;
-        Ok(Box::new(FaultyFile {
-            file,
-            faults: self.faults.clone(),
-        }))
+        Ok(Box::new(FaultyFile { file, faults: self.faults.clone() }))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn JournalFile>> {
-        Ok(Box::new(FaultyFile {
-            file: DiskIo.open(path)?,
-            faults: self.faults.clone(),
-        }))
+        Ok(Box::new(FaultyFile { file: DiskIo.open(path)?, faults: self.faults.clone() }))
     }
 
     fn space(&self, path: &Path) -> io::Result<(u64, u64)> {
         let (total, free) = DiskIo.space(path)?;
-        Ok((
-            total,
-            if self.faults.full.load(Ordering::SeqCst) {
-                0
-            } else {
-                free
-            },
-        ))
+        Ok((total, if self.faults.full.load(Ordering::SeqCst) { 0 } else { free }))
     }
 }
 
@@ -126,8 +108,7 @@ impl JournalFile for FaultyFile {
             return self.file.write_at(bytes, position);
         }
         let torn = self.faults.torn_bytes.swap(0, Ordering::SeqCst) as usize / ALIGN * ALIGN;
-        self.file
-            .write_at(&bytes[..torn.min(bytes.len())], position)?;
+        self.file.write_at(&bytes[..torn.min(bytes.len())], position)?;
         Err(io::Error::from_raw_os_error(libc::EIO))
     }
 

@@ -7,8 +7,7 @@ use std::sync::mpsc;
 use bytes::Bytes;
 
 use crate::api::{
-    Batch, BatchMeta, Bounds, Extent, Plog, PlogId, ReadChunk, ReadSpec, RetentionClass,
-    StoreError, TailRead,
+    Batch, BatchMeta, Bounds, Extent, Plog, PlogId, ReadChunk, ReadSpec, RetentionClass, StoreError, TailRead,
 };
 use crate::core::Core;
 use crate::engine::{Engine, corrupt};
@@ -37,11 +36,7 @@ impl Handle {
     fn writable(&self) -> Result<parking_lot::MutexGuard<'_, LogState>, StoreError> {
         self.core.status.check()?;
         let state = self.log.state.lock();
-        if state.deleted {
-            Err(StoreError::Closed)
-        } else {
-            Ok(state)
-        }
+        if state.deleted { Err(StoreError::Closed) } else { Ok(state) }
     }
 
     /// Reads stored batches and then the tail.
@@ -73,11 +68,7 @@ impl Handle {
     }
 
     /// Visits descriptions of stored batches at or after `from`, then of those in the tail.
-    fn visit_index(
-        &self,
-        from: i64,
-        visit: &mut dyn FnMut(BatchMeta) -> bool,
-    ) -> Result<(), StoreError> {
+    fn visit_index(&self, from: i64, visit: &mut dyn FnMut(BatchMeta) -> bool) -> Result<(), StoreError> {
         let engine = self.core.engine()?;
         let mut from = from;
         loop {
@@ -99,10 +90,7 @@ impl Handle {
             };
             let mut more = true;
             upkeep::extents(&engine, self.log.id, from, &mut |_, row| {
-                let wanted = row
-                    .batches
-                    .iter()
-                    .filter(|b| b.last_offset >= from && b.last_offset < stored_end);
+                let wanted = row.batches.iter().filter(|b| b.last_offset >= from && b.last_offset < stored_end);
                 more = wanted.copied().all(&mut *visit);
                 Ok(more)
             })?;
@@ -115,19 +103,11 @@ impl Handle {
 }
 
 /// Bytes of the stored batches of a log whose last offset is in `[from, to)`.
-pub(crate) fn stored_bytes(
-    engine: &Engine,
-    log: PlogId,
-    from: i64,
-    to: i64,
-) -> Result<u64, StoreError> {
+pub(crate) fn stored_bytes(engine: &Engine, log: PlogId, from: i64, to: i64) -> Result<u64, StoreError> {
     let mut bytes = 0;
     if from < to {
         upkeep::extents(engine, log, from, &mut |_, row| {
-            let within = row
-                .batches
-                .iter()
-                .filter(|b| b.last_offset >= from && b.last_offset < to);
+            let within = row.batches.iter().filter(|b| b.last_offset >= from && b.last_offset < to);
             bytes += within.map(|b| u64::from(b.size)).sum::<u64>();
             Ok(row.batches.last().is_some_and(|b| b.last_offset < to))
         })?;
@@ -160,11 +140,7 @@ impl Plog for Handle {
         }
         // Queued while the state is locked, so that the journal has a log's changes in the order of its memory.
         let no = state.next_no;
-        self.queue(Op::Append {
-            log: self.log.clone(),
-            no,
-            batch: batch.clone(),
-        })?;
+        self.queue(Op::Append { log: self.log.clone(), no, batch: batch.clone() })?;
         state.push(batch);
         self.core.stats.tail.fetch_add(len, Ordering::Relaxed);
         Ok(())
@@ -182,35 +158,21 @@ impl Plog for Handle {
         let mut first_removed = None;
         if to < stored_end {
             upkeep::extents(&engine, self.log.id, to, &mut |_, row| {
-                first_removed = row
-                    .batches
-                    .iter()
-                    .find(|b| b.last_offset >= to)
-                    .map(|b| b.base_offset);
+                first_removed = row.batches.iter().find(|b| b.last_offset >= to).map(|b| b.base_offset);
                 Ok(false)
             })?;
         }
         let (done, durable) = mpsc::channel();
         {
             let mut state = self.writable()?;
-            let in_tail = state
-                .tail
-                .get(state.position(to))
-                .map(|e| e.batch.base_offset);
+            let in_tail = state.tail.get(state.position(to)).map(|e| e.batch.base_offset);
             let first_removed = first_removed.or(in_tail);
             let end = runs::end_after_truncation(to, first_removed, state.end, state.log_start);
-            self.queue(Op::Truncate {
-                log: self.log.clone(),
-                to,
-                end,
-            })?;
+            self.queue(Op::Truncate { log: self.log.clone(), to, end })?;
             self.queue(Op::Barrier(done))?;
             let before = state.tail_bytes;
             state.cut(to, end);
-            self.core
-                .stats
-                .tail
-                .fetch_sub(before.saturating_sub(state.tail_bytes), Ordering::Relaxed);
+            self.core.stats.tail.fetch_sub(before.saturating_sub(state.tail_bytes), Ordering::Relaxed);
         }
         durable.recv().map_err(|_| StoreError::Closed)??;
         upkeep::apply_pending(&self.core, &engine, &mut self.core.catalogue.lock())
@@ -223,11 +185,7 @@ impl Plog for Handle {
                 return Ok(());
             }
             let end = state.end.max(offset);
-            self.queue(Op::LogStart {
-                log: self.log.clone(),
-                offset,
-                end,
-            })?;
+            self.queue(Op::LogStart { log: self.log.clone(), offset, end })?;
             state.raise_start(offset);
             // What ingestion adds from here on is counted from the new start.
             (state.counted_from, offset.min(state.stored_end))
@@ -242,23 +200,15 @@ impl Plog for Handle {
     fn delete(&self) -> Result<(), StoreError> {
         {
             let mut state = self.writable()?;
-            self.queue(Op::Delete {
-                log: self.log.clone(),
-            })?;
+            self.queue(Op::Delete { log: self.log.clone() })?;
             state.deleted = true;
             state.observer = None;
             let held: usize = state.tail.iter().map(|e| e.batch.bytes.len()).sum();
-            self.core
-                .stats
-                .tail
-                .fetch_sub(held as u64, Ordering::Relaxed);
+            self.core.stats.tail.fetch_sub(held as u64, Ordering::Relaxed);
             state.tail = Default::default();
         }
         let mut logs = self.core.logs.write();
-        if logs
-            .get(&self.log.id)
-            .is_some_and(|log| Arc::ptr_eq(log, &self.log))
-        {
+        if logs.get(&self.log.id).is_some_and(|log| Arc::ptr_eq(log, &self.log)) {
             logs.remove(&self.log.id);
         }
         Ok(())
@@ -285,13 +235,7 @@ impl Plog for Handle {
                 return Ok(chunk);
             }
         }
-        Err(corrupt(
-            &self.core.path,
-            format!(
-                "batches of log {} from offset {} are missing",
-                self.log.id, spec.from
-            ),
-        ))
+        Err(corrupt(&self.core.path, format!("batches of log {} from offset {} are missing", self.log.id, spec.from)))
     }
 
     fn index(&self, from: i64, limit: usize) -> Result<Vec<BatchMeta>, StoreError> {
@@ -311,10 +255,7 @@ impl Plog for Handle {
         let (mut from, stored_end, tail) = {
             let state = self.log.state.lock();
             let from = from.max(state.log_start);
-            let live = state
-                .tail
-                .range(state.position(state.log_start)..)
-                .map(|e| e.batch.meta());
+            let live = state.tail.range(state.position(state.log_start)..).map(|e| e.batch.meta());
             (from, state.stored_end, runs::extents_of(live))
         };
         if from < stored_end && limit > 0 {
@@ -325,23 +266,14 @@ impl Plog for Handle {
                         first_offset: first.base_offset,
                         last_offset: last.last_offset,
                         bytes: row.bytes(),
-                        max_timestamp: row
-                            .batches
-                            .iter()
-                            .map(|b| b.max_timestamp)
-                            .max()
-                            .unwrap_or(-1),
+                        max_timestamp: row.batches.iter().map(|b| b.max_timestamp).max().unwrap_or(-1),
                     });
                 }
                 Ok(out.len() < limit)
             })?;
             from = from.max(out.last().map_or(stored_end, |e| e.last_offset + 1));
         }
-        out.extend(
-            tail.into_iter()
-                .filter(|e| e.last_offset >= from)
-                .take(limit - out.len()),
-        );
+        out.extend(tail.into_iter().filter(|e| e.last_offset >= from).take(limit - out.len()));
         Ok(out)
     }
 

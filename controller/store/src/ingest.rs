@@ -61,12 +61,7 @@ pub(crate) fn run(core: &Arc<Core>) {
                 Err(StoreError::Full { free, needed, .. }) => {
                     if core.status.set_full(true) {
                         let path = core.path.display().to_string();
-                        tracing::error!(
-                            path,
-                            free,
-                            needed,
-                            "disk full: appends are refused until there is space"
-                        );
+                        tracing::error!(path, free, needed, "disk full: appends are refused until there is space");
                     }
                     if core.pool.pause(FULL_RETRY) {
                         return;
@@ -88,13 +83,9 @@ pub(crate) fn run(core: &Arc<Core>) {
 fn as_poison(core: &Core, error: StoreError) -> StoreError {
     match error {
         StoreError::Poisoned { .. } => error,
-        StoreError::Full { .. }
-        | StoreError::Corrupt { .. }
-        | StoreError::Refused { .. }
-        | StoreError::Closed => StoreError::Poisoned {
-            path: core.path.display().to_string(),
-            what: format!("ingestion: {error}"),
-        },
+        StoreError::Full { .. } | StoreError::Corrupt { .. } | StoreError::Refused { .. } | StoreError::Closed => {
+            StoreError::Poisoned { path: core.path.display().to_string(), what: format!("ingestion: {error}") }
+        }
     }
 }
 
@@ -102,11 +93,7 @@ fn as_poison(core: &Core, error: StoreError) -> StoreError {
 fn ingest(core: &Arc<Core>, segment: &Segment) -> Result<(), StoreError> {
     let started = Instant::now();
     let engine = core.engine()?;
-    let space = core
-        .options
-        .io
-        .space(&core.path)
-        .map_or(u64::MAX, |(_, free)| free);
+    let space = core.options.io.space(&core.path).map_or(u64::MAX, |(_, free)| free);
     if space < core.options.reserve_bytes + segment.position {
         return Err(core.full(core.options.reserve_bytes + segment.position));
     }
@@ -116,26 +103,16 @@ fn ingest(core: &Arc<Core>, segment: &Segment) -> Result<(), StoreError> {
     let mut changes = Changes::default();
     let mut bytes = 0;
     for class in RetentionClass::ALL {
-        let of_class: Vec<&Part> = parts
-            .iter()
-            .filter(|p| p.class == class && !p.live().is_empty())
-            .collect();
+        let of_class: Vec<&Part> = parts.iter().filter(|p| p.class == class && !p.live().is_empty()).collect();
         if !of_class.is_empty() {
-            bytes += write_class(
-                core,
-                &engine,
-                catalogue,
-                &mut changes,
-                (segment.number, class, &of_class),
-            )?;
+            bytes += write_class(core, &engine, catalogue, &mut changes, (segment.number, class, &of_class))?;
         }
     }
     let mut rows = KvBatch::default();
     for part in &parts {
         if !part.batches.is_empty() {
             let batches: Vec<Bytes> = part.batches.iter().map(|b| b.bytes.clone()).collect();
-            core.derive
-                .derive(part.log.id, &batches, &Rows(core), &mut rows)?;
+            core.derive.derive(part.log.id, &batches, &Rows(core), &mut rows)?;
         }
         let head = part.head();
         changes.put(&engine, &Head::key(part.log.id), &head.encode())?;
@@ -167,10 +144,7 @@ fn parts(segment: &Segment) -> Vec<Part> {
         if state.deleted {
             continue;
         }
-        let in_segment = state
-            .tail
-            .iter()
-            .take_while(|e| t.last_no.is_some_and(|last| e.no <= last));
+        let in_segment = state.tail.iter().take_while(|e| t.last_no.is_some_and(|last| e.no <= last));
         let batches: Vec<Batch> = in_segment.map(|e| e.batch.clone()).collect();
         let live_from = batches.partition_point(|b| b.last_offset < state.durable_start);
         parts.push(Part {
@@ -205,11 +179,7 @@ impl Part {
     }
 
     fn bytes_from(&self, offset: i64) -> u64 {
-        self.live()
-            .iter()
-            .filter(|b| b.last_offset >= offset)
-            .map(|b| b.bytes.len() as u64)
-            .sum()
+        self.live().iter().filter(|b| b.last_offset >= offset).map(|b| b.bytes.len() as u64).sum()
     }
 
     /// Takes the part out of the tail once its rows are durable. The log may have been truncated or its start raised
@@ -220,12 +190,7 @@ impl Part {
             let before = state.tail.len();
             state.pop_stored(last_no);
             let popped = before - state.tail.len();
-            *freed += self
-                .batches
-                .iter()
-                .take(popped)
-                .map(|b| b.bytes.len() as u64)
-                .sum::<u64>();
+            *freed += self.batches.iter().take(popped).map(|b| b.bytes.len() as u64).sum::<u64>();
         }
         state.stored_bytes += self.bytes_from(state.log_start);
         state.stored_end = self.stored_end(state.stored_end).min(state.end);
@@ -234,9 +199,7 @@ impl Part {
 }
 
 fn file_name(core: &Core, segment: u64, class: RetentionClass) -> PathBuf {
-    core.path
-        .join("ingest")
-        .join(format!("{segment}-{}.sst", class as u8))
+    core.path.join("ingest").join(format!("{segment}-{}.sst", class as u8))
 }
 
 /// Writes and ingests one class of a segment and adds the extent rows. Returns the bytes of the batches.
@@ -254,10 +217,7 @@ fn write_class(
     let written = SstFile::with(engine, &path, |file| {
         for part in parts {
             for batch in part.live() {
-                file.put(
-                    &extent::data_key(segment, part.log.id, batch.last_offset),
-                    &batch.bytes,
-                )?;
+                file.put(&extent::data_key(segment, part.log.id, batch.last_offset), &batch.bytes)?;
             }
         }
         Ok(())
@@ -271,11 +231,7 @@ fn write_class(
     for part in parts {
         for run in runs(part.live()) {
             let batches = run.iter().map(Batch::meta).collect();
-            let row = ExtentRow {
-                bucket,
-                segment,
-                batches,
-            };
+            let row = ExtentRow { bucket, segment, batches };
             let last = run[run.len() - 1].last_offset;
             changes.put(engine, &ExtentRow::key(part.log.id, last), &row.encode())?;
             contents.push((part.log.id, run[0].base_offset));
@@ -324,10 +280,9 @@ fn runs(batches: &[Batch]) -> impl Iterator<Item = &[Batch]> {
 /// Removes what an earlier attempt left.
 pub(crate) fn remove_leftover(path: &std::path::Path) -> Result<(), StoreError> {
     match std::fs::remove_file(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(StoreError::Poisoned {
-            path: path.display().to_string(),
-            what: format!("cannot remove: {e}"),
-        }),
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(StoreError::Poisoned { path: path.display().to_string(), what: format!("cannot remove: {e}") })
+        }
         _ => Ok(()),
     }
 }

@@ -54,16 +54,11 @@ pub(crate) struct LogState {
 
 impl Log {
     pub(crate) fn new(id: PlogId, class: RetentionClass) -> Self {
-        Log {
-            id,
-            class: AtomicU8::new(class as u8),
-            state: Mutex::new(LogState::default()),
-        }
+        Log { id, class: AtomicU8::new(class as u8), state: Mutex::new(LogState::default()) }
     }
 
     pub(crate) fn class(&self) -> RetentionClass {
-        RetentionClass::from_number(self.class.load(Ordering::Relaxed))
-            .unwrap_or(RetentionClass::Forever)
+        RetentionClass::from_number(self.class.load(Ordering::Relaxed)).unwrap_or(RetentionClass::Forever)
     }
 
     pub(crate) fn set_class(&self, class: RetentionClass) {
@@ -82,11 +77,7 @@ impl LogState {
     }
 
     fn live_size(&self, batch: &Batch) -> u64 {
-        if batch.last_offset >= self.log_start {
-            batch.bytes.len() as u64
-        } else {
-            0
-        }
+        if batch.last_offset >= self.log_start { batch.bytes.len() as u64 } else { 0 }
     }
 
     /// Index in the tail of the first batch whose last offset is at or after `offset`.

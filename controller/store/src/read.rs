@@ -81,20 +81,14 @@ fn fetch(
     let options = ReadOptions::default();
     let mut at = 0;
     while at < batches.len() {
-        let small = batches[at..]
-            .iter()
-            .take_while(|b| b.size < PIN_FROM)
-            .count();
+        let small = batches[at..].iter().take_while(|b| b.size < PIN_FROM).count();
         if small >= ITERATE_FROM {
             iterate(engine, &family, log, (row, &batches[at..at + small]), chunk)?;
             at += small;
             continue;
         }
         let key = row.data_key(log, batches[at].last_offset);
-        let value = engine
-            .db
-            .get_pinned_cf_opt(&family, key, &options)
-            .map_err(|e| read_failed(engine.path(), &e))?;
+        let value = engine.db.get_pinned_cf_opt(&family, key, &options).map_err(|e| read_failed(engine.path(), &e))?;
         let value = value.ok_or_else(|| missing(engine, log, batches[at].last_offset))?;
         chunk.bytes += value.len();
         chunk.batches.push(if value.len() < COPY_BELOW {
@@ -108,10 +102,7 @@ fn fetch(
 }
 
 fn missing(engine: &Engine, log: PlogId, offset: i64) -> StoreError {
-    corrupt(
-        engine.path(),
-        format!("the batch at offset {offset} of log {log} is missing"),
-    )
+    corrupt(engine.path(), format!("the batch at offset {offset} of log {log} is missing"))
 }
 
 /// Reads neighbouring batches of an extent in one go.
@@ -124,11 +115,7 @@ fn iterate(
 ) -> Result<(), StoreError> {
     let mut options = ReadOptions::default();
     options.fill_cache(false);
-    options.set_iterate_upper_bound(data_key(
-        row.segment,
-        log,
-        batches[batches.len() - 1].last_offset + 1,
-    ));
+    options.set_iterate_upper_bound(data_key(row.segment, log, batches[batches.len() - 1].last_offset + 1));
     let mut rows = engine.db.raw_iterator_cf_opt(family, options);
     let mut buffer = BytesMut::with_capacity(batches.iter().map(|b| b.size as usize).sum());
     rows.seek(row.data_key(log, batches[0].last_offset));
@@ -162,12 +149,8 @@ impl Pinned {
         // SAFETY: the lifetime only ties the slice to the database that made it. `_engine` keeps that database open
         // and its block cache for as long as the slice exists, and the field order drops the slice first. The bytes
         // themselves are in a cached block that the slice pins, or in memory of its own.
-        let slice =
-            unsafe { std::mem::transmute::<DBPinnableSlice<'_>, DBPinnableSlice<'static>>(slice) };
-        Pinned {
-            slice,
-            _engine: engine.clone(),
-        }
+        let slice = unsafe { std::mem::transmute::<DBPinnableSlice<'_>, DBPinnableSlice<'static>>(slice) };
+        Pinned { slice, _engine: engine.clone() }
     }
 }
 

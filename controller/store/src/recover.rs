@@ -56,24 +56,12 @@ pub(crate) fn reconcile_buckets(
     names: &[String],
 ) -> Result<(), StoreError> {
     let known: Vec<String> = catalogue.buckets.keys().map(|id| id.name()).collect();
-    for name in names
-        .iter()
-        .filter(|n| n.starts_with("d.") && !known.contains(n))
-    {
-        engine
-            .db
-            .drop_cf(name)
-            .map_err(|e| crate::engine::write_failed(engine.path(), &e))?;
+    for name in names.iter().filter(|n| n.starts_with("d.") && !known.contains(n)) {
+        engine.db.drop_cf(name).map_err(|e| crate::engine::write_failed(engine.path(), &e))?;
     }
-    let gone = catalogue
-        .buckets
-        .keys()
-        .find(|id| engine.db.cf_handle(&id.name()).is_none());
+    let gone = catalogue.buckets.keys().find(|id| engine.db.cf_handle(&id.name()).is_none());
     match gone {
-        Some(id) => Err(corrupt(
-            engine.path(),
-            format!("the data of bucket {} is missing", id.name()),
-        )),
+        Some(id) => Err(corrupt(engine.path(), format!("the data of bucket {} is missing", id.name()))),
         None => Ok(()),
     }
 }
@@ -93,14 +81,8 @@ pub(crate) fn journal(core: &Arc<Core>, engine: &Engine) -> Result<Committer, St
     let checkpoint = core.catalogue.lock().checkpoint;
     let (mut found, spare) = segments(core, &dir).map_err(io_error)?;
     found.sort_unstable_by_key(|f| f.number);
-    let mut next_segment = found
-        .last()
-        .map_or(0, |f| f.number + 1)
-        .max(checkpoint.next_segment);
-    let mut chain = Chain {
-        next_group: checkpoint.next_group,
-        incarnation: 0,
-    };
+    let mut next_segment = found.last().map_or(0, |f| f.number + 1).max(checkpoint.next_segment);
+    let mut chain = Chain { next_group: checkpoint.next_group, incarnation: 0 };
     let mut used: Vec<Segment> = Vec::new();
     let mut free = spare;
     for f in found {
@@ -138,10 +120,7 @@ pub(crate) fn journal(core: &Arc<Core>, engine: &Engine) -> Result<Committer, St
             next_segment += 1;
             let file = match free.iter().position(|f| !f.single_use) {
                 Some(at) => free.swap_remove(at),
-                None => core
-                    .pool
-                    .create_first(core.options.first_segment_bytes)
-                    .map_err(|e| first_failed(&dir, &e))?,
+                None => core.pool.create_first(core.options.first_segment_bytes).map_err(|e| first_failed(&dir, &e))?,
             };
             Segment::empty(file, next_segment - 1, chain.next_group)
         }
@@ -160,10 +139,7 @@ pub(crate) fn journal(core: &Arc<Core>, engine: &Engine) -> Result<Committer, St
 }
 
 fn first_failed(dir: &Path, error: &std::io::Error) -> StoreError {
-    refused(
-        dir,
-        format!("cannot make the journal ({error}); free some space, or choose another directory"),
-    )
+    refused(dir, format!("cannot make the journal ({error}); free some space, or choose another directory"))
 }
 
 /// Segment files that start with a group, and those that do not.
@@ -193,10 +169,7 @@ fn segments(core: &Core, dir: &Path) -> std::io::Result<(Vec<Found>, Vec<Segment
 /// Does again what a journal frame says.
 fn apply(core: &Arc<Core>, segment: &mut Segment, entry: Entry, body: Bytes) {
     let logs = &mut *core.logs.write();
-    let log = logs
-        .entry(entry.log)
-        .or_insert_with(|| Arc::new(Log::new(entry.log, entry.class)))
-        .clone();
+    let log = logs.entry(entry.log).or_insert_with(|| Arc::new(Log::new(entry.log, entry.class))).clone();
     log.set_class(entry.class);
     let state = &mut *log.state.lock();
     match entry.kind {
@@ -249,9 +222,6 @@ fn settle(core: &Arc<Core>, engine: &Engine, incarnation: u64) -> Result<(), Sto
         }
     }
     let mut changes = Changes::default();
-    changes.set_checkpoint(crate::extent::Checkpoint {
-        incarnation,
-        ..catalogue.checkpoint
-    });
+    changes.set_checkpoint(crate::extent::Checkpoint { incarnation, ..catalogue.checkpoint });
     changes.commit(engine, catalogue, true)
 }

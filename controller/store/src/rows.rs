@@ -15,37 +15,21 @@ pub(crate) struct Rows<C>(pub C);
 impl<C: Deref<Target = Arc<Core>> + Send + Sync> Kv for Rows<C> {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let engine = self.0.engine()?;
-        engine
-            .db
-            .get_cf(&engine.family(ROWS)?, key)
-            .map_err(|e| read_failed(engine.path(), &e))
+        engine.db.get_cf(&engine.family(ROWS)?, key).map_err(|e| read_failed(engine.path(), &e))
     }
 
-    fn scan(
-        &self,
-        from: &[u8],
-        to: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
-    ) -> Result<(), StoreError> {
+    fn scan(&self, from: &[u8], to: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
         if from >= to {
             return Ok(());
         }
-        self.0
-            .engine()?
-            .scan(ROWS, from, to, &mut |k, v| Ok(visit(k, v)))
+        self.0.engine()?.scan(ROWS, from, to, &mut |k, v| Ok(visit(k, v)))
     }
 
     fn write(&self, batch: KvBatch, durable: bool) -> Result<(), StoreError> {
         self.0.status.check()?;
         let engine = self.0.engine()?;
         // RocksDB does not recover well from a full disk, so it must not meet one.
-        if self
-            .0
-            .options
-            .io
-            .space(&self.0.path)
-            .is_ok_and(|(_, free)| free < self.0.options.reserve_bytes / 2)
-        {
+        if self.0.options.io.space(&self.0.path).is_ok_and(|(_, free)| free < self.0.options.reserve_bytes / 2) {
             return Err(self.0.full(self.0.options.reserve_bytes));
         }
         let mut rows = WriteBatch::default();

@@ -30,11 +30,7 @@ pub(crate) struct ReadBudget {
 
 impl ReadBudget {
     pub(crate) fn new(spec: &ReadSpec) -> Self {
-        ReadBudget {
-            until: spec.until,
-            left: spec.max_bytes,
-            owed: spec.at_least_one,
-        }
+        ReadBudget { until: spec.until, left: spec.max_bytes, owed: spec.at_least_one }
     }
 
     /// Whether the next batch belongs to the answer; once false, the answer is complete.
@@ -51,16 +47,8 @@ impl ReadBudget {
 /// The log's end after a truncation to `to` whose first removed batch starts at `first_removed`. A batch that
 /// straddles `to` goes as a whole, so the end falls back to its base and the batch can be fetched again; in a gap
 /// (compaction) the end is `to` itself.
-pub(crate) fn end_after_truncation(
-    to: i64,
-    first_removed: Option<i64>,
-    end: i64,
-    log_start: i64,
-) -> i64 {
-    first_removed
-        .map_or(to, |base| base.min(to))
-        .min(end)
-        .max(log_start)
+pub(crate) fn end_after_truncation(to: i64, first_removed: Option<i64>, end: i64, log_start: i64) -> i64 {
+    first_removed.map_or(to, |base| base.min(to)).min(end).max(log_start)
 }
 
 /// Groups consecutive batches into extents of bounded size.
@@ -69,10 +57,7 @@ pub(crate) fn extents_of(metas: impl Iterator<Item = BatchMeta>) -> Vec<Extent> 
     let mut batches = 0;
     for meta in metas {
         match out.last_mut() {
-            Some(e)
-                if e.bytes + u64::from(meta.size) <= TAIL_EXTENT_BYTES
-                    && batches < TAIL_EXTENT_BATCHES =>
-            {
+            Some(e) if e.bytes + u64::from(meta.size) <= TAIL_EXTENT_BYTES && batches < TAIL_EXTENT_BATCHES => {
                 e.last_offset = meta.last_offset;
                 e.bytes += u64::from(meta.size);
                 e.max_timestamp = e.max_timestamp.max(meta.max_timestamp);
@@ -95,8 +80,5 @@ pub(crate) fn extents_of(metas: impl Iterator<Item = BatchMeta>) -> Vec<Extent> 
 /// The refusal of a batch that does not come after the log's end: a mistake of the caller.
 pub(crate) fn misplaced(id: PlogId, batch: &Batch, end: i64) -> StoreError {
     let (base, last) = (batch.base_offset, batch.last_offset);
-    StoreError::Corrupt {
-        path: format!("log {id}"),
-        what: format!("batch {base}..={last} does not fit the end {end}"),
-    }
+    StoreError::Corrupt { path: format!("log {id}"), what: format!("batch {base}..={last} does not fit the end {end}") }
 }

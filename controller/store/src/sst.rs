@@ -31,25 +31,15 @@ impl<'a> SstFile<'a> {
         crate::page_cache::link();
         let writer = SstFileWriter::create(&engine.data_options);
         writer.open(path).map_err(|e| write_failed(path, &e))?;
-        let pace = OpenOptions::new()
-            .write(true)
-            .open(path)
-            .ok()
-            .map(Pace::new);
-        let mut file = SstFile {
-            writer,
-            path: path.to_owned(),
-            pace,
-        };
+        let pace = OpenOptions::new().write(true).open(path).ok().map(Pace::new);
+        let mut file = SstFile { writer, path: path.to_owned(), pace };
         let out = fill(&mut file)?;
         file.writer.finish().map_err(|e| write_failed(path, &e))?;
         Ok(out)
     }
 
     pub(crate) fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
-        self.writer
-            .put(key, value)
-            .map_err(|e| write_failed(&self.path, &e))?;
+        self.writer.put(key, value).map_err(|e| write_failed(&self.path, &e))?;
         if let Some(pace) = &mut self.pace {
             pace.wrote(value.len() as u64);
         }
@@ -63,10 +53,7 @@ pub(crate) fn ingest(engine: &Engine, bucket: BucketId, path: &Path) -> Result<(
     options.set_move_files(true);
     options.set_snapshot_consistency(false);
     let family = engine.family(&bucket.name())?;
-    engine
-        .db
-        .ingest_external_file_cf_opts(&family, &options, vec![path])
-        .map_err(|e| write_failed(path, &e))
+    engine.db.ingest_external_file_cf_opts(&family, &options, vec![path]).map_err(|e| write_failed(path, &e))
 }
 
 struct Pace {
@@ -77,11 +64,7 @@ struct Pace {
 
 impl Pace {
     fn new(file: File) -> Self {
-        Pace {
-            file,
-            written: 0,
-            handed: 0,
-        }
+        Pace { file, written: 0, handed: 0 }
     }
 
     fn wrote(&mut self, bytes: u64) {
@@ -90,9 +73,8 @@ impl Pace {
         while self.written - self.handed >= 2 * WRITEBACK_STEP {
             self.sync_range(self.handed, libc::SYNC_FILE_RANGE_WRITE);
             if self.handed >= WRITEBACK_STEP {
-                let wait = libc::SYNC_FILE_RANGE_WAIT_BEFORE
-                    | libc::SYNC_FILE_RANGE_WRITE
-                    | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+                let wait =
+                    libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
                 self.sync_range(self.handed - WRITEBACK_STEP, wait);
             }
             self.handed += WRITEBACK_STEP;
@@ -103,12 +85,7 @@ impl Pace {
         // SAFETY: the descriptor is open. The result does not matter: this only spreads out the work of the sync
         // that follows, and that one reports errors.
         let _ = unsafe {
-            libc::sync_file_range(
-                self.file.as_raw_fd(),
-                at as libc::off64_t,
-                WRITEBACK_STEP as libc::off64_t,
-                flags,
-            )
+            libc::sync_file_range(self.file.as_raw_fd(), at as libc::off64_t, WRITEBACK_STEP as libc::off64_t, flags)
         };
     }
 }

@@ -4,9 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Upper borders of the latency buckets in microseconds; the last bucket has none.
-pub const LATENCY_BUCKETS_US: [u64; 14] = [
-    50, 100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 51_200, 102_400, 204_800, 409_600,
-];
+pub const LATENCY_BUCKETS_US: [u64; 14] =
+    [50, 100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 51_200, 102_400, 204_800, 409_600];
 
 /// A histogram over [`LATENCY_BUCKETS_US`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -66,10 +65,7 @@ impl Histogram {
 
     fn read(&self) -> Latency {
         let counts = std::array::from_fn(|i| self.counts[i].load(Ordering::Relaxed));
-        Latency {
-            counts,
-            sum_us: self.sum_us.load(Ordering::Relaxed),
-        }
+        Latency { counts, sum_us: self.sum_us.load(Ordering::Relaxed) }
     }
 }
 
@@ -90,14 +86,7 @@ pub(crate) struct Stats {
 }
 
 impl Stats {
-    pub(crate) fn group(
-        &self,
-        frames: usize,
-        payload: u64,
-        journal: u64,
-        write: Duration,
-        sync: Duration,
-    ) {
+    pub(crate) fn group(&self, frames: usize, payload: u64, journal: u64, write: Duration, sync: Duration) {
         self.write.add(write);
         self.sync.add(sync);
         self.groups.fetch_add(1, Ordering::Relaxed);

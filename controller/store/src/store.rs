@@ -9,9 +9,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::api::{
-    Derive, FlushPolicy, Kv, LogStore, Observer, Plog, PlogId, RetentionClass, StoreError, Usage,
-};
+use crate::api::{Derive, FlushPolicy, Kv, LogStore, Observer, Plog, PlogId, RetentionClass, StoreError, Usage};
 use crate::buckets::Catalogue;
 use crate::core::{Core, Status};
 use crate::directory::{self, Directory, refused};
@@ -60,19 +58,9 @@ pub fn open_log_store(
 }
 
 impl RocksLogStore {
-    fn open(
-        path: &Path,
-        mut options: StoreOptions,
-        derive: Arc<dyn Derive>,
-    ) -> Result<Self, StoreError> {
-        options.segment_bytes = options
-            .segment_bytes
-            .max(MIN_SEGMENT)
-            .next_multiple_of(MIN_SEGMENT);
-        options.first_segment_bytes = options
-            .first_segment_bytes
-            .max(MIN_SEGMENT)
-            .next_multiple_of(MIN_SEGMENT);
+    fn open(path: &Path, mut options: StoreOptions, derive: Arc<dyn Derive>) -> Result<Self, StoreError> {
+        options.segment_bytes = options.segment_bytes.max(MIN_SEGMENT).next_multiple_of(MIN_SEGMENT);
+        options.first_segment_bytes = options.first_segment_bytes.max(MIN_SEGMENT).next_multiple_of(MIN_SEGMENT);
         let path: PathBuf = path.to_owned();
         let directory = directory::claim(&path)?;
         let clean = directory.clean;
@@ -100,11 +88,7 @@ impl RocksLogStore {
             ingester: spawn(&core, "store-ingest", move || ingest::run(&ingest_core))?,
             directory,
         };
-        Ok(RocksLogStore {
-            core,
-            running: Mutex::new(Some(running)),
-            clean,
-        })
+        Ok(RocksLogStore { core, running: Mutex::new(Some(running)), clean })
     }
 
     /// Whether the last use of the directory ended with [`LogStore::close`].
@@ -182,10 +166,8 @@ impl RocksLogStore {
         self.core.status.fail(StoreError::Closed);
         let result = if how == Stop::Drain && healthy {
             let path = &self.core.path;
-            directory::leave_clean_mark(path).map_err(|e| StoreError::Poisoned {
-                path: path.display().to_string(),
-                what: e.to_string(),
-            })
+            directory::leave_clean_mark(path)
+                .map_err(|e| StoreError::Poisoned { path: path.display().to_string(), what: e.to_string() })
         } else {
             Ok(())
         };
@@ -209,10 +191,7 @@ fn spawn(
     let body = move || {
         if std::panic::catch_unwind(AssertUnwindSafe(run)).is_err() {
             let path = watched.path.display().to_string();
-            watched.poison(StoreError::Poisoned {
-                path,
-                what: format!("the thread {name} failed, see the log"),
-            });
+            watched.poison(StoreError::Poisoned { path, what: format!("the thread {name} failed, see the log") });
         }
     };
     let thread = std::thread::Builder::new().name(name.into()).spawn(body);
@@ -234,19 +213,10 @@ impl LogStore for RocksLogStore {
         observer: Arc<dyn Observer>,
     ) -> Result<Arc<dyn Plog>, StoreError> {
         self.core.status.check()?;
-        let log = self
-            .core
-            .logs
-            .write()
-            .entry(id)
-            .or_insert_with(|| Arc::new(Log::new(id, class)))
-            .clone();
+        let log = self.core.logs.write().entry(id).or_insert_with(|| Arc::new(Log::new(id, class))).clone();
         log.set_class(class);
         log.state.lock().observer = Some(observer);
-        Ok(Arc::new(Handle {
-            core: self.core.clone(),
-            log,
-        }))
+        Ok(Arc::new(Handle { core: self.core.clone(), log }))
     }
 
     fn plogs(&self) -> Result<Vec<PlogId>, StoreError> {
@@ -268,28 +238,11 @@ impl LogStore for RocksLogStore {
     }
 
     fn usage(&self) -> Usage {
-        let (total, free) = self
-            .core
-            .options
-            .io
-            .space(&self.core.path)
-            .unwrap_or_default();
-        let buckets: u64 = self
-            .core
-            .catalogue
-            .lock()
-            .buckets
-            .values()
-            .map(|b| b.total)
-            .sum();
+        let (total, free) = self.core.options.io.space(&self.core.path).unwrap_or_default();
+        let buckets: u64 = self.core.catalogue.lock().buckets.values().map(|b| b.total).sum();
         let journal = self.core.pool.disk_bytes();
         let tail_memory = self.core.stats.read().tail_bytes;
-        Usage {
-            total,
-            free,
-            used_by_store: buckets + journal,
-            tail_memory,
-        }
+        Usage { total, free, used_by_store: buckets + journal, tail_memory }
     }
 
     fn reclaim(&self) -> Result<(), StoreError> {

@@ -28,24 +28,16 @@ pub(crate) fn extents(
         let last = key.last_chunk::<8>().map(|b| i64::from_be_bytes(*b));
         match (last, ExtentRow::decode(value)) {
             (Some(last), Some(row)) => visit(last, row),
-            _ => Err(corrupt(
-                engine.path(),
-                format!("an extent row of log {log} has an unknown shape"),
-            )),
+            _ => Err(corrupt(engine.path(), format!("an extent row of log {log} has an unknown shape"))),
         }
     })
 }
 
 /// Applies truncations, raised log starts and deletions to the rows. The caller holds the catalogue.
-pub(crate) fn apply_pending(
-    core: &Core,
-    engine: &Engine,
-    catalogue: &mut Catalogue,
-) -> Result<(), StoreError> {
+pub(crate) fn apply_pending(core: &Core, engine: &Engine, catalogue: &mut Catalogue) -> Result<(), StoreError> {
     let dirty = std::mem::take(&mut *core.dirty.lock());
     // Deletions first and by themselves: a log made again under the same number must not find the old rows.
-    let (mut deleted, changed): (Vec<_>, Vec<_>) =
-        dirty.into_iter().partition(|log| log.state.lock().deleted);
+    let (mut deleted, changed): (Vec<_>, Vec<_>) = dirty.into_iter().partition(|log| log.state.lock().deleted);
     // Deleted twice under one number: the same rows, to be taken off once.
     deleted.sort_by_key(|log| log.id);
     deleted.dedup_by_key(|log| log.id);
@@ -57,12 +49,7 @@ pub(crate) fn apply_pending(
     apply_all(core, engine, catalogue, &changed)
 }
 
-fn apply_all(
-    core: &Core,
-    engine: &Engine,
-    catalogue: &mut Catalogue,
-    dirty: &[Arc<Log>],
-) -> Result<(), StoreError> {
+fn apply_all(core: &Core, engine: &Engine, catalogue: &mut Catalogue, dirty: &[Arc<Log>]) -> Result<(), StoreError> {
     if dirty.is_empty() {
         return Ok(());
     }
@@ -102,12 +89,7 @@ struct Effect {
     head_end: i64,
 }
 
-fn apply(
-    engine: &Engine,
-    catalogue: &Catalogue,
-    changes: &mut Changes,
-    log: &Arc<Log>,
-) -> Result<Effect, StoreError> {
+fn apply(engine: &Engine, catalogue: &Catalogue, changes: &mut Changes, log: &Arc<Log>) -> Result<Effect, StoreError> {
     let (mut head, cut, deleted) = {
         let state = log.state.lock();
         let head = Head {
@@ -121,21 +103,14 @@ fn apply(
         };
         (head, state.pending_cut, state.deleted)
     };
-    let mut effect = Effect {
-        cut,
-        cut_bytes: 0,
-        trimmed_to: head.log_start,
-        head_end: head.end,
-    };
+    let mut effect = Effect { cut, cut_bytes: 0, trimmed_to: head.log_start, head_end: head.end };
     if deleted {
         let live = &mut |key: &[u8], row: &ExtentRow| {
             let bucket = changes.bucket(catalogue, row.bucket);
             bucket.live = bucket.live.saturating_sub(row.bytes());
             changes.delete(engine, key)
         };
-        extents(engine, log.id, 0, &mut |last, row| {
-            live(&ExtentRow::key(log.id, last), &row).map(|()| true)
-        })?;
+        extents(engine, log.id, 0, &mut |last, row| live(&ExtentRow::key(log.id, last), &row).map(|()| true))?;
         changes.delete(engine, &Head::key(log.id))?;
         return Ok(effect);
     }
@@ -163,11 +138,7 @@ fn apply(
             bucket.live = bucket.live.saturating_sub(all - row.bytes());
             changes.delete(engine, &ExtentRow::key(log.id, last))?;
             if let Some(kept) = row.batches.last() {
-                changes.put(
-                    engine,
-                    &ExtentRow::key(log.id, kept.last_offset),
-                    &row.encode(),
-                )?;
+                changes.put(engine, &ExtentRow::key(log.id, kept.last_offset), &row.encode())?;
             }
             Ok(true)
         })?;
@@ -181,11 +152,7 @@ fn apply(
 }
 
 /// Drops sealed buckets in which nothing can be reached any more. The caller holds the catalogue.
-pub(crate) fn drop_empty(
-    core: &Core,
-    engine: &Engine,
-    catalogue: &mut Catalogue,
-) -> Result<(), StoreError> {
+pub(crate) fn drop_empty(core: &Core, engine: &Engine, catalogue: &mut Catalogue) -> Result<(), StoreError> {
     let dead = |(id, row): (&BucketId, &BucketRow)| (row.sealed && row.live == 0).then_some(*id);
     let dead: Vec<BucketId> = catalogue.buckets.iter().filter_map(dead).collect();
     for id in dead {
@@ -197,10 +164,7 @@ pub(crate) fn drop_empty(
         // Synced before the family goes: a row without its family would be taken for lost data.
         changes.commit(engine, catalogue, true)?;
         catalogue.buckets.remove(&id);
-        engine
-            .db
-            .drop_cf(&id.name())
-            .map_err(|e| crate::engine::write_failed(engine.path(), &e))?;
+        engine.db.drop_cf(&id.name()).map_err(|e| crate::engine::write_failed(engine.path(), &e))?;
         core.stats.drop_bucket();
     }
     Ok(())
@@ -229,8 +193,7 @@ pub(crate) fn reclaim(core: &Core) -> Result<(), StoreError> {
         apply_pending(core, &engine, catalogue)?;
         seal_sparse(core, &engine, catalogue)?;
         drop_empty(core, &engine, catalogue)?;
-        let sparse =
-            |(id, row): (&BucketId, &BucketRow)| (row.sealed && is_sparse(row)).then_some(*id);
+        let sparse = |(id, row): (&BucketId, &BucketRow)| (row.sealed && is_sparse(row)).then_some(*id);
         catalogue.buckets.iter().filter_map(sparse).collect()
     };
     for id in sparse {
@@ -254,19 +217,12 @@ fn seal_sparse(core: &Core, engine: &Engine, catalogue: &mut Catalogue) -> Resul
     let mut changes = Changes::default();
     for (id, row) in &catalogue.buckets {
         let newest = catalogue.newest(id.class) == Some(*id);
-        let enough =
-            row.total >= bucket_limit(id.class, core.options.bucket_bytes) / EARLY_SEAL_SHARE;
-        if !row.sealed
-            && (!newest || (row.total > 0 && (row.live == 0 || (enough && is_sparse(row)))))
-        {
+        let enough = row.total >= bucket_limit(id.class, core.options.bucket_bytes) / EARLY_SEAL_SHARE;
+        if !row.sealed && (!newest || (row.total > 0 && (row.live == 0 || (enough && is_sparse(row))))) {
             changes.bucket(catalogue, *id).sealed = true;
         }
     }
-    if changes.is_empty() {
-        Ok(())
-    } else {
-        changes.commit(engine, catalogue, true)
-    }
+    if changes.is_empty() { Ok(()) } else { changes.commit(engine, catalogue, true) }
 }
 
 /// Copies what is reachable of one segment in bucket `from` to the active bucket of its class.
@@ -291,35 +247,21 @@ fn evacuate(core: &Core, engine: &Engine, from: BucketId, segment: u64) -> Resul
     let mut changes = Changes::default();
     changes.delete(engine, &key)?;
     let bytes: u64 = live.iter().map(|(_, _, row)| row.bytes()).sum();
-    let space = core
-        .options
-        .io
-        .space(&core.path)
-        .map_or(u64::MAX, |(_, free)| free);
+    let space = core.options.io.space(&core.path).map_or(u64::MAX, |(_, free)| free);
     if space < core.options.reserve_bytes + bytes {
         return Err(core.full(core.options.reserve_bytes + bytes));
     }
     if !live.is_empty() {
         let limit = bucket_limit(from.class, core.options.bucket_bytes);
         let to = catalogue.active(engine, &mut changes, from.class, limit)?;
-        let path = core
-            .path
-            .join("ingest")
-            .join(format!("{}-{segment}-moved.sst", from.name()));
+        let path = core.path.join("ingest").join(format!("{}-{segment}-moved.sst", from.name()));
         remove_leftover(&path)?;
         copy(engine, &live, &path)?;
         sst::ingest(engine, to, &path)?;
-        let moved = live
-            .iter()
-            .filter_map(|(log, _, row)| Some((*log, row.batches.first()?.base_offset)))
-            .collect();
+        let moved = live.iter().filter_map(|(log, _, row)| Some((*log, row.batches.first()?.base_offset))).collect();
         add_contents(engine, &mut changes, (to, segment), moved)?;
         for (log, last, row) in live {
-            changes.put(
-                engine,
-                &ExtentRow::key(log, last),
-                &ExtentRow { bucket: to, ..row }.encode(),
-            )?;
+            changes.put(engine, &ExtentRow::key(log, last), &ExtentRow { bucket: to, ..row }.encode())?;
         }
         let row = changes.bucket(catalogue, to);
         row.total += bytes;
@@ -332,23 +274,14 @@ fn evacuate(core: &Core, engine: &Engine, from: BucketId, segment: u64) -> Resul
     Ok(())
 }
 
-fn copy(
-    engine: &Engine,
-    live: &[(PlogId, i64, ExtentRow)],
-    path: &std::path::Path,
-) -> Result<(), StoreError> {
+fn copy(engine: &Engine, live: &[(PlogId, i64, ExtentRow)], path: &std::path::Path) -> Result<(), StoreError> {
     SstFile::with(engine, path, |file| {
         for (log, _, row) in live {
             let family = engine.family(&row.bucket.name())?;
             for batch in &row.batches {
                 let key = row.data_key(*log, batch.last_offset);
-                let value = engine
-                    .db
-                    .get_pinned_cf(&family, key)
-                    .map_err(|e| crate::engine::read_failed(path, &e))?;
-                let value = value.ok_or_else(|| {
-                    corrupt(engine.path(), format!("a batch of log {log} is missing"))
-                })?;
+                let value = engine.db.get_pinned_cf(&family, key).map_err(|e| crate::engine::read_failed(path, &e))?;
+                let value = value.ok_or_else(|| corrupt(engine.path(), format!("a batch of log {log} is missing")))?;
                 file.put(&key, &value)?;
             }
         }

@@ -28,23 +28,11 @@ fn append_and_read(s: &mut dyn Subject) {
     fill(&*log, 10, 5, 200);
     assert_eq!(log.bounds().end, 50);
     watch.wait_durable(50);
-    assert_eq!(
-        log.bounds(),
-        Bounds {
-            log_start: 0,
-            end: 50,
-            durable_end: 50,
-            bytes: 2_000
-        }
-    );
+    assert_eq!(log.bounds(), Bounds { log_start: 0, end: 50, durable_end: 50, bytes: 2_000 });
     let calls = watch.calls();
     assert!(calls.is_sorted_by(|a, b| a < b), "{calls:?}");
     for round in 0..2 {
-        assert_eq!(
-            bases(&*log, 0),
-            (0..10).map(|i| i * 5).collect::<Vec<_>>(),
-            "round {round}"
-        );
+        assert_eq!(bases(&*log, 0), (0..10).map(|i| i * 5).collect::<Vec<_>>(), "round {round}");
         assert_eq!(bases(&*log, 7)[0], 5, "the batch that contains the offset");
         assert_eq!(bases(&*log, 49), [45]);
         assert!(bases(&*log, 50).is_empty());
@@ -56,23 +44,11 @@ fn append_and_read(s: &mut dyn Subject) {
         assert_eq!(log.read(limited).unwrap().batches.len(), 1);
         limited.at_least_one = false;
         assert!(log.read(limited).unwrap().batches.is_empty());
-        assert_eq!(
-            log.read(spec(0, 12)).unwrap().batches.len(),
-            2,
-            "whole batches below the bound only"
-        );
+        assert_eq!(log.read(spec(0, 12)).unwrap().batches.len(), 2, "whole batches below the bound only");
         assert_eq!(log.read(spec(0, 15)).unwrap().batches.len(), 3);
-        assert_eq!(
-            log.read(spec(0, 15)).unwrap().batches[2],
-            batch(10, 5, 200).bytes
-        );
+        assert_eq!(log.read(spec(0, 15)).unwrap().batches[2], batch(10, 5, 200).bytes);
         let index = log.index(7, 3).unwrap();
-        assert_eq!(
-            index,
-            (1..4)
-                .map(|i| batch(i * 5, 5, 200).meta())
-                .collect::<Vec<_>>()
-        );
+        assert_eq!(index, (1..4).map(|i| batch(i * 5, 5, 200).meta()).collect::<Vec<_>>());
         assert_eq!(log.index(0, 100).unwrap().len(), 10);
         let extents = log.extents(0, 10).unwrap();
         assert_eq!(extents.iter().map(|e| e.bytes).sum::<u64>(), 2_000);
@@ -83,9 +59,7 @@ fn append_and_read(s: &mut dyn Subject) {
             TailRead::Hit(chunk) => assert_eq!((chunk.batches.len(), round), (10, 0)),
             TailRead::Below => assert_eq!(round, 1),
         }
-        assert!(
-            matches!(log.read_tail(spec(50, i64::MAX)), TailRead::Hit(c) if c.batches.is_empty())
-        );
+        assert!(matches!(log.read_tail(spec(50, i64::MAX)), TailRead::Hit(c) if c.batches.is_empty()));
         assert_eq!(log.tail().len(), if round == 0 { 10 } else { 0 });
         assert_eq!(log.bounds().bytes, 2_000);
         s.ingest();
@@ -101,14 +75,7 @@ fn reads_cross_from_store_to_tail(s: &mut dyn Subject) {
     let all: Vec<i64> = (0..20).chain([20, 22, 24]).collect();
     assert_eq!(bases(&*log, 0), all);
     assert_eq!(bases(&*log, 18), [18, 19, 20, 22, 24]);
-    assert_eq!(
-        log.index(0, 100)
-            .unwrap()
-            .iter()
-            .map(|m| m.base_offset)
-            .collect::<Vec<_>>(),
-        all
-    );
+    assert_eq!(log.index(0, 100).unwrap().iter().map(|m| m.base_offset).collect::<Vec<_>>(), all);
     assert_eq!(log.tail().len(), 3);
     for (b, base) in log.read(spec(0, i64::MAX)).unwrap().batches.iter().zip(all) {
         assert_eq!(*b, batch(base, 1, b.len()).bytes);
@@ -119,14 +86,8 @@ fn gaps_and_misplaced_batches(s: &mut dyn Subject) {
     let (log, _) = open(s, 2);
     log.append(batch(100, 10, 80)).unwrap();
     log.append(batch(200, 10, 80)).unwrap();
-    assert!(matches!(
-        log.append(batch(209, 1, 80)),
-        Err(StoreError::Corrupt { .. })
-    ));
-    assert!(matches!(
-        log.append(batch(0, 1, 80)),
-        Err(StoreError::Corrupt { .. })
-    ));
+    assert!(matches!(log.append(batch(209, 1, 80)), Err(StoreError::Corrupt { .. })));
+    assert!(matches!(log.append(batch(0, 1, 80)), Err(StoreError::Corrupt { .. })));
     for _ in 0..2 {
         assert_eq!(bases(&*log, 0), [100, 200]);
         assert_eq!(bases(&*log, 110), [200]);
@@ -147,15 +108,7 @@ fn truncation(s: &mut dyn Subject) {
         }
         // In the middle of a batch: it goes as a whole.
         log.truncate(75).unwrap();
-        assert_eq!(
-            log.bounds(),
-            Bounds {
-                log_start: 0,
-                end: 70,
-                durable_end: 70,
-                bytes: 2_100
-            }
-        );
+        assert_eq!(log.bounds(), Bounds { log_start: 0, end: 70, durable_end: 70, bytes: 2_100 });
         assert_eq!(bases(&*log, 0), (0..7).map(|i| i * 10).collect::<Vec<_>>());
         log.append(batch(70, 2, 500)).unwrap();
         log.append(batch(72, 8, 600)).unwrap();
@@ -168,25 +121,14 @@ fn truncation(s: &mut dyn Subject) {
         assert_eq!(log.bounds().end, 150);
         s.ingest();
         assert_eq!(bases(&*log, 60), [60, 70, 72]);
-        assert_eq!(
-            log.read(spec(70, 72)).unwrap().batches[0],
-            batch(70, 2, 500).bytes
-        );
+        assert_eq!(log.read(spec(70, 72)).unwrap().batches[0], batch(70, 2, 500).bytes);
         assert_eq!(log.bounds().bytes, 2_100 + 1_100);
     }
     s.crash();
     s.reopen();
     for id in [10, 11] {
         let (log, _) = open(s, id);
-        assert_eq!(
-            log.bounds(),
-            Bounds {
-                log_start: 0,
-                end: 150,
-                durable_end: 150,
-                bytes: 3_200
-            }
-        );
+        assert_eq!(log.bounds(), Bounds { log_start: 0, end: 150, durable_end: 150, bytes: 3_200 });
         assert_eq!(bases(&*log, 60), [60, 70, 72]);
         log.truncate(0).unwrap();
         assert_eq!(log.bounds(), Bounds::default());
@@ -209,15 +151,7 @@ fn log_start(s: &mut dyn Subject) {
     log.set_log_start(35).unwrap();
     log.set_log_start(20).unwrap();
     let check = |log: &dyn Plog| {
-        assert_eq!(
-            log.bounds(),
-            Bounds {
-                log_start: 35,
-                end: 200,
-                durable_end: 200,
-                bytes: 1_700
-            }
-        );
+        assert_eq!(log.bounds(), Bounds { log_start: 35, end: 200, durable_end: 200, bytes: 1_700 });
         assert_eq!(bases(log, 0), (3..20).map(|i| i * 10).collect::<Vec<_>>());
         assert_eq!(log.index(0, 1).unwrap()[0].base_offset, 30);
         assert!(log.extents(0, 1).unwrap()[0].last_offset >= 35);
@@ -235,15 +169,7 @@ fn log_start(s: &mut dyn Subject) {
     assert_eq!(log.bounds().bytes, 500);
     // Beyond the end: the log is empty and goes on there.
     log.set_log_start(1_000).unwrap();
-    assert_eq!(
-        log.bounds(),
-        Bounds {
-            log_start: 1_000,
-            end: 1_000,
-            durable_end: 1_000,
-            bytes: 0
-        }
-    );
+    assert_eq!(log.bounds(), Bounds { log_start: 1_000, end: 1_000, durable_end: 1_000, bytes: 0 });
     assert!(bases(&*log, 0).is_empty());
     log.append(batch(1_000, 1, 70)).unwrap();
     watch.wait_durable(1_001);
@@ -253,15 +179,7 @@ fn log_start(s: &mut dyn Subject) {
     s.crash();
     s.reopen();
     let (log, _) = open(s, 3);
-    assert_eq!(
-        log.bounds(),
-        Bounds {
-            log_start: 1_000,
-            end: 1_001,
-            durable_end: 1_001,
-            bytes: 70
-        }
-    );
+    assert_eq!(log.bounds(), Bounds { log_start: 1_000, end: 1_001, durable_end: 1_001, bytes: 70 });
     assert_eq!(bases(&*log, 0), [1_000]);
 }
 
@@ -274,10 +192,7 @@ fn deletion(s: &mut dyn Subject) {
     s.ingest();
     fill(&*log, 5, 1, 100);
     log.delete().unwrap();
-    assert!(matches!(
-        log.append(batch(10, 1, 100)),
-        Err(StoreError::Closed)
-    ));
+    assert!(matches!(log.append(batch(10, 1, 100)), Err(StoreError::Closed)));
     assert!(matches!(log.read(spec(0, 9)), Err(StoreError::Closed)));
     assert!(matches!(log.delete(), Err(StoreError::Closed)));
     s.store().sync().unwrap();
@@ -323,26 +238,15 @@ fn durable_survives_every_crash(s: &mut dyn Subject) {
         assert_eq!(bounds.end, bounds.durable_end);
         let index = log.index(0, usize::MAX).unwrap();
         assert_eq!(index.last().unwrap().last_offset + 1, bounds.end);
-        assert_eq!(
-            index.iter().map(|m| u64::from(m.size)).sum::<u64>(),
-            bounds.bytes
-        );
-        assert_eq!(
-            bases(&*log, 0),
-            index.iter().map(|m| m.base_offset).collect::<Vec<_>>()
-        );
+        assert_eq!(index.iter().map(|m| u64::from(m.size)).sum::<u64>(), bounds.bytes);
+        assert_eq!(bases(&*log, 0), index.iter().map(|m| m.base_offset).collect::<Vec<_>>());
     }
 }
 
 fn derived_rows_and_tail_cover_everything(s: &mut dyn Subject) {
     let state = |s: &dyn Subject, log: &dyn Plog| {
         let tail = log.tail();
-        let stored = s
-            .store()
-            .rows()
-            .get(&largest_key(7))
-            .unwrap()
-            .map_or(-1, |v| base_of(&v));
+        let stored = s.store().rows().get(&largest_key(7)).unwrap().map_or(-1, |v| base_of(&v));
         tail.iter().map(|b| base_of(b)).fold(stored, i64::max)
     };
     for round in 1..=5 {
@@ -364,12 +268,7 @@ fn derived_rows_and_tail_cover_everything(s: &mut dyn Subject) {
 fn rows(s: &mut dyn Subject) {
     let rows = s.store().rows();
     let mut b = KvBatch::default();
-    b.put("a1", "1")
-        .put("a2", "2")
-        .put("a3", "3")
-        .put("b", "4")
-        .delete("a2")
-        .delete_range("a3", "a4");
+    b.put("a1", "1").put("a2", "2").put("a3", "3").put("b", "4").delete("a2").delete_range("a3", "a4");
     rows.write(b, true).unwrap();
     let all = |rows: &dyn Kv| {
         let mut seen = Vec::new();
@@ -380,10 +279,7 @@ fn rows(s: &mut dyn Subject) {
         .unwrap();
         seen
     };
-    let want = vec![
-        (b"a1".to_vec(), b"1".to_vec()),
-        (b"b".to_vec(), b"4".to_vec()),
-    ];
+    let want = vec![(b"a1".to_vec(), b"1".to_vec()), (b"b".to_vec(), b"4".to_vec())];
     assert_eq!(all(&*rows), want);
     assert_eq!(rows.get(b"a2").unwrap(), None);
     let mut seen = 0;
@@ -393,8 +289,7 @@ fn rows(s: &mut dyn Subject) {
     })
     .unwrap();
     assert_eq!(seen, 1);
-    rows.scan(b"c", b"a", &mut |_, _| panic!("an empty range has no rows"))
-        .unwrap();
+    rows.scan(b"c", b"a", &mut |_, _| panic!("an empty range has no rows")).unwrap();
     drop(rows);
     s.crash();
     s.reopen();
@@ -405,15 +300,8 @@ fn closing(s: &mut dyn Subject) {
     let (log, watch) = open(s, 8);
     fill(&*log, 10, 1, 100);
     s.close();
-    assert_eq!(
-        watch.calls().last(),
-        Some(&10),
-        "close makes everything durable"
-    );
-    assert!(matches!(
-        log.append(batch(10, 1, 10)),
-        Err(StoreError::Closed)
-    ));
+    assert_eq!(watch.calls().last(), Some(&10), "close makes everything durable");
+    assert!(matches!(log.append(batch(10, 1, 10)), Err(StoreError::Closed)));
     s.reopen();
     let (log, _) = open(s, 8);
     assert_eq!(log.bounds().end, 10);

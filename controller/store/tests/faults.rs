@@ -19,9 +19,7 @@ fn open(s: &Real, id: PlogId) -> (Arc<dyn Plog>, Arc<Watch>) {
 
 fn segments(s: &Real) -> Vec<PathBuf> {
     let dir = fs::read_dir(s.path().join("journal")).unwrap();
-    dir.map(|e| e.unwrap().path())
-        .filter(|p| p.extension().is_some_and(|e| e == "seg"))
-        .collect()
+    dir.map(|e| e.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "seg")).collect()
 }
 
 /// Where groups start in the segment that was written last, in order.
@@ -41,14 +39,7 @@ fn groups(s: &Real) -> (fs::File, Vec<u64>) {
         }
     }
     let (_, path, starts) = newest.unwrap();
-    (
-        fs::OpenOptions::new()
-            .write(true)
-            .read(true)
-            .open(path)
-            .unwrap(),
-        starts,
-    )
+    (fs::OpenOptions::new().write(true).read(true).open(path).unwrap(), starts)
 }
 
 /// Writes `n` batches, each a group of its own.
@@ -84,8 +75,7 @@ fn a_torn_last_group_is_forgotten_and_nothing_before_it() {
             let start = *starts.last().unwrap();
             if damage < 3 {
                 // The rest of the group has not reached the disk.
-                file.write_all_at(&[0; 10_000], start + damage * 4_096)
-                    .unwrap();
+                file.write_all_at(&[0; 10_000], start + damage * 4_096).unwrap();
             } else {
                 let at = start + [3, 100, 7_000][damage as usize - 3];
                 let mut byte = [0];
@@ -151,13 +141,7 @@ fn recycled_segments_do_not_bring_old_groups_back() {
 fn faulty() -> (Real, Arc<Faults>) {
     let io = FaultyIo::new();
     let faults = io.faults.clone();
-    (
-        Real::with(StoreOptions {
-            io: Arc::new(io),
-            ..StoreOptions::small()
-        }),
-        faults,
-    )
+    (Real::with(StoreOptions { io: Arc::new(io), ..StoreOptions::small() }), faults)
 }
 
 #[test]
@@ -178,20 +162,11 @@ fn a_failed_sync_or_write_poisons_and_is_never_repeated() {
         idle_watch.wait_failed();
         assert!(watch.calls().is_empty(), "not acknowledged");
         faults.clear();
-        assert!(matches!(
-            log.append(batch(6, 1, 100)),
-            Err(StoreError::Poisoned { .. })
-        ));
-        assert!(matches!(
-            idle.append(batch(0, 1, 100)),
-            Err(StoreError::Poisoned { .. })
-        ));
+        assert!(matches!(log.append(batch(6, 1, 100)), Err(StoreError::Poisoned { .. })));
+        assert!(matches!(idle.append(batch(0, 1, 100)), Err(StoreError::Poisoned { .. })));
         assert!(matches!(s.store().sync(), Err(StoreError::Poisoned { .. })));
         assert!(matches!(log.truncate(1), Err(StoreError::Poisoned { .. })));
-        assert!(matches!(
-            log.set_log_start(1),
-            Err(StoreError::Poisoned { .. })
-        ));
+        assert!(matches!(log.set_log_start(1), Err(StoreError::Poisoned { .. })));
         assert_eq!(faults.syncs(), syncs);
         assert_eq!(bases(&*log, 0)[..5], [0, 1, 2, 3, 4], "reads go on");
         assert!(s.store().close().is_err());
@@ -200,14 +175,7 @@ fn a_failed_sync_or_write_poisons_and_is_never_repeated() {
         assert!(!s.get().was_clean());
         let end = end_of(&s);
         // A write whose sync failed may be there; a failed write is not.
-        assert!(
-            if what == "sync" {
-                end == 5 || end == 6
-            } else {
-                end == 5
-            },
-            "{what}: {end}"
-        );
+        assert!(if what == "sync" { end == 5 || end == 6 } else { end == 5 }, "{what}: {end}");
     }
 }
 
@@ -234,22 +202,12 @@ fn a_full_disk_refuses_appends_keeps_reads_and_recovers() {
         std::thread::sleep(Duration::from_millis(1));
     }
     assert!(s.get().stats().full);
-    assert_eq!(
-        bases(&*log, 0).len() as i64,
-        accepted,
-        "consumers still read"
-    );
+    assert_eq!(bases(&*log, 0).len() as i64, accepted, "consumers still read");
     let mut rows = KvBatch::default();
     rows.put("k", "v");
-    assert!(matches!(
-        s.store().rows().write(rows, true),
-        Err(StoreError::Full { .. })
-    ));
+    assert!(matches!(s.store().rows().write(rows, true), Err(StoreError::Full { .. })));
     let oversize = batch(accepted, 1, 1 << 20);
-    assert!(matches!(
-        log.append(oversize.clone()),
-        Err(StoreError::Full { .. })
-    ));
+    assert!(matches!(log.append(oversize.clone()), Err(StoreError::Full { .. })));
     faults.set_full(false);
     loop {
         assert!(Instant::now() < deadline);
@@ -270,14 +228,7 @@ fn a_full_disk_refuses_appends_keeps_reads_and_recovers() {
 fn a_batch_larger_than_a_segment_gets_one_of_its_own() {
     let mut s = Real::new();
     let (log, watch) = open(&s, 1);
-    for (base, size) in [
-        (0, 100),
-        (1, 3 << 20),
-        (2, 200),
-        (3, 1 << 20),
-        (4, 5 << 20),
-        (5, 10),
-    ] {
+    for (base, size) in [(0, 100), (1, 3 << 20), (2, 200), (3, 1 << 20), (4, 5 << 20), (5, 10)] {
         log.append(batch(base, 1, size)).unwrap();
     }
     watch.wait_durable(6);
@@ -287,10 +238,7 @@ fn a_batch_larger_than_a_segment_gets_one_of_its_own() {
     assert_eq!(end_of(&s), 6);
     s.get().roll().unwrap();
     assert_eq!(end_of(&s), 6);
-    let large = segments(&s)
-        .into_iter()
-        .filter(|p| fs::metadata(p).unwrap().len() > 300 << 10)
-        .count();
+    let large = segments(&s).into_iter().filter(|p| fs::metadata(p).unwrap().len() > 300 << 10).count();
     assert_eq!(large, 0, "and it is given back");
 }
 
@@ -298,8 +246,7 @@ fn a_batch_larger_than_a_segment_gets_one_of_its_own() {
 fn directories_that_must_not_be_opened_are_refused_unchanged() {
     let mut s = Real::new();
     write_groups(&s, 1, 100);
-    let again =
-        || open_log_store(s.path(), StoreOptions::small(), Arc::new(LargestBase)).map(|_| ());
+    let again = || open_log_store(s.path(), StoreOptions::small(), Arc::new(LargestBase)).map(|_| ());
     let refusal = |r: Result<(), StoreError>| match r {
         Err(StoreError::Refused { path, what }) => format!("{path}: {what}"),
         other => panic!("{other:?}"),
@@ -309,16 +256,14 @@ fn directories_that_must_not_be_opened_are_refused_unchanged() {
     let format = s.path().join("FORMAT");
     let before = fs::read(&format).unwrap();
     fs::write(&format, "millrace-store 2\n").unwrap();
-    let again =
-        || open_log_store(s.path(), StoreOptions::small(), Arc::new(LargestBase)).map(|_| ());
+    let again = || open_log_store(s.path(), StoreOptions::small(), Arc::new(LargestBase)).map(|_| ());
     assert!(refusal(again()).contains("newer version"));
     fs::write(&format, "something else").unwrap();
     assert!(refusal(again()).contains("FORMAT"));
     fs::write(&format, before).unwrap();
     let file = s.path().join("a-file");
     fs::write(&file, "").unwrap();
-    let below =
-        open_log_store(file.join("x"), StoreOptions::small(), Arc::new(LargestBase)).map(|_| ());
+    let below = open_log_store(file.join("x"), StoreOptions::small(), Arc::new(LargestBase)).map(|_| ());
     assert!(refusal(below).contains("cannot be written"));
     s.reopen();
     assert_eq!(end_of(&s), 1);
@@ -342,11 +287,7 @@ fn a_clean_shutdown_leaves_its_mark_once() {
 fn os_policy_acknowledges_without_a_sync() {
     let io = FaultyIo::new();
     let faults = io.faults.clone();
-    let mut s = Real::with(StoreOptions {
-        io: Arc::new(io),
-        flush: FlushPolicy::Os,
-        ..StoreOptions::small()
-    });
+    let mut s = Real::with(StoreOptions { io: Arc::new(io), flush: FlushPolicy::Os, ..StoreOptions::small() });
     write_groups(&s, 10, 500);
     assert_eq!(faults.syncs(), 0);
     s.store().sync().unwrap();
@@ -358,9 +299,7 @@ fn os_policy_acknowledges_without_a_sync() {
 
 fn data_size(s: &Real) -> u64 {
     let dir = fs::read_dir(s.path().join("db")).unwrap();
-    let tables = dir
-        .map(|e| e.unwrap())
-        .filter(|e| e.path().extension().is_some_and(|e| e == "sst"));
+    let tables = dir.map(|e| e.unwrap()).filter(|e| e.path().extension().is_some_and(|e| e == "sst"));
     tables.map(|e| e.metadata().map_or(0, |m| m.len())).sum()
 }
 
@@ -395,10 +334,7 @@ fn retention_gives_space_back_and_keeps_what_is_reachable() {
     fast.set_log_start(990).unwrap();
     wait_size_below(&s, 1_500_000);
     let stats = s.get().stats();
-    assert!(
-        stats.evacuated_bytes > 0 && stats.dropped_buckets > 0,
-        "{stats:?}"
-    );
+    assert!(stats.evacuated_bytes > 0 && stats.dropped_buckets > 0, "{stats:?}");
     assert_eq!(bases(&*fast, 0), (990..1_000).collect::<Vec<_>>());
     assert_eq!(end_of(&s), 20);
     drop((slow, fast));
@@ -416,11 +352,7 @@ fn retention_gives_space_back_and_keeps_what_is_reachable() {
 
 #[test]
 fn what_is_below_the_log_start_is_never_ingested() {
-    let s = Real::with(StoreOptions {
-        segment_bytes: 4 << 20,
-        first_segment_bytes: 4 << 20,
-        ..StoreOptions::small()
-    });
+    let s = Real::with(StoreOptions { segment_bytes: 4 << 20, first_segment_bytes: 4 << 20, ..StoreOptions::small() });
     let (log, watch) = open(&s, 1);
     for i in 0..100 {
         log.append(batch(i, 1, 10_000)).unwrap();
@@ -430,23 +362,12 @@ fn what_is_below_the_log_start_is_never_ingested() {
     s.get().roll().unwrap();
     assert_eq!(s.get().stats().ingested_bytes, 50_000);
     assert_eq!(bases(&*log, 0), [95, 96, 97, 98, 99]);
-    assert_eq!(
-        s.store()
-            .rows()
-            .get(&largest_key(1))
-            .unwrap()
-            .map(|v| base_of(&v)),
-        Some(99)
-    );
+    assert_eq!(s.store().rows().get(&largest_key(1)).unwrap().map(|v| base_of(&v)), Some(99));
 }
 
 #[test]
 fn ingested_data_stays_in_the_page_cache() {
-    let s = Real::with(StoreOptions {
-        segment_bytes: 8 << 20,
-        bucket_bytes: 64 << 20,
-        ..StoreOptions::small()
-    });
+    let s = Real::with(StoreOptions { segment_bytes: 8 << 20, bucket_bytes: 64 << 20, ..StoreOptions::small() });
     let (log, watch) = open(&s, 1);
     for i in 0..60 {
         log.append(batch(i, 1, 100_000)).unwrap();
@@ -461,10 +382,7 @@ fn ingested_data_stays_in_the_page_cache() {
             pages = (pages.0 + cached, pages.1 + all);
         }
     }
-    assert!(
-        pages.1 > 1_000 && pages.0 * 10 > pages.1 * 9,
-        "{pages:?} of the pages are cached"
-    );
+    assert!(pages.1 > 1_000 && pages.0 * 10 > pages.1 * 9, "{pages:?} of the pages are cached");
 }
 
 /// Pages of a file that are in the page cache, and all.
@@ -476,14 +394,7 @@ fn cached_pages(path: &std::path::Path) -> (usize, usize) {
     // SAFETY: a private read-only mapping of an open file, unmapped before the function returns; `map` has a byte
     // for every page.
     unsafe {
-        let at = libc::mmap(
-            std::ptr::null_mut(),
-            len,
-            libc::PROT_READ,
-            libc::MAP_SHARED,
-            file.as_raw_fd(),
-            0,
-        );
+        let at = libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd(), 0);
         assert_ne!(at, libc::MAP_FAILED);
         assert_eq!(libc::mincore(at, len, map.as_mut_ptr()), 0);
         libc::munmap(at, len);
@@ -503,10 +414,7 @@ fn the_small_store_keeps_what_was_synced_and_its_lock() {
     let mut b = KvBatch::default();
     b.delete_range(10u32.to_be_bytes(), 20u32.to_be_bytes());
     kv.write(b, true).unwrap();
-    assert!(matches!(
-        KvStore::open(dir.path().join("raft")),
-        Err(StoreError::Refused { .. })
-    ));
+    assert!(matches!(KvStore::open(dir.path().join("raft")), Err(StoreError::Refused { .. })));
     drop(kv);
     let kv = KvStore::open(dir.path().join("raft")).unwrap();
     let mut n = 0;
@@ -525,28 +433,18 @@ fn a_full_disk_does_not_hold_up_the_shutdown() {
     faults.set_full(true);
     let (log, _) = open(&s, 1);
     let mut end = 5;
-    while !matches!(
-        log.append(batch(end, 1, 9_000)),
-        Err(StoreError::Full { .. })
-    ) {
+    while !matches!(log.append(batch(end, 1, 9_000)), Err(StoreError::Full { .. })) {
         end += 1;
         assert!(end < 100_000);
         std::thread::sleep(Duration::from_micros(100));
     }
     // The journal may still have room for what is queued; if not, it must not be waited for.
     let closed = s.store().close();
-    assert!(
-        matches!(closed, Ok(()) | Err(StoreError::Full { .. })),
-        "{closed:?}"
-    );
+    assert!(matches!(closed, Ok(()) | Err(StoreError::Full { .. })), "{closed:?}");
     drop(log);
     s.store = None;
     faults.set_full(false);
     s.reopen();
     assert_eq!(s.get().was_clean(), closed.is_ok());
-    assert!(if closed.is_ok() {
-        end_of(&s) == end
-    } else {
-        end_of(&s) >= 5
-    });
+    assert!(if closed.is_ok() { end_of(&s) == end } else { end_of(&s) >= 5 });
 }

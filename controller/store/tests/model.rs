@@ -61,9 +61,7 @@ struct Model {
 
 impl Model {
     fn live(&self) -> impl Iterator<Item = &(i64, i64, usize)> {
-        self.batches
-            .iter()
-            .filter(|(_, last, _)| *last >= self.log_start)
+        self.batches.iter().filter(|(_, last, _)| *last >= self.log_start)
     }
 
     fn offset(&self, per_mille: i64) -> i64 {
@@ -96,50 +94,26 @@ fn observed(store: &dyn LogStore, id: u64) -> Model {
     assert_eq!(index.len(), chunk.batches.len());
     for (meta, bytes) in index.iter().zip(&chunk.batches) {
         let count = meta.last_offset - meta.base_offset + 1;
-        assert_eq!(
-            *bytes,
-            batch(meta.base_offset, count, meta.size as usize).bytes
-        );
-        assert_eq!(
-            *meta,
-            batch(meta.base_offset, count, meta.size as usize).meta()
-        );
+        assert_eq!(*bytes, batch(meta.base_offset, count, meta.size as usize).bytes);
+        assert_eq!(*meta, batch(meta.base_offset, count, meta.size as usize).meta());
     }
-    assert_eq!(
-        bounds.bytes,
-        index.iter().map(|m| u64::from(m.size)).sum::<u64>(),
-        "bytes of log {id}"
-    );
+    assert_eq!(bounds.bytes, index.iter().map(|m| u64::from(m.size)).sum::<u64>(), "bytes of log {id}");
     assert_eq!(bounds.end, bounds.durable_end);
     let extents = log.extents(0, usize::MAX).unwrap();
-    let covered = |m: &BatchMeta| {
-        extents
-            .iter()
-            .any(|e| e.first_offset <= m.base_offset && m.last_offset <= e.last_offset)
-    };
+    let covered =
+        |m: &BatchMeta| extents.iter().any(|e| e.first_offset <= m.base_offset && m.last_offset <= e.last_offset);
     assert!(index.iter().all(covered), "{extents:?} cover {index:?}");
-    assert!(
-        extents
-            .windows(2)
-            .all(|w| w[0].last_offset < w[1].first_offset)
-    );
+    assert!(extents.windows(2).all(|w| w[0].last_offset < w[1].first_offset));
     Model {
         log_start: bounds.log_start,
         end: bounds.end,
-        batches: index
-            .iter()
-            .map(|m| (m.base_offset, m.last_offset, m.size as usize))
-            .collect(),
+        batches: index.iter().map(|m| (m.base_offset, m.last_offset, m.size as usize)).collect(),
         version: 0,
     }
 }
 
 fn visible(model: &Model) -> Model {
-    Model {
-        batches: model.live().copied().collect(),
-        version: 0,
-        ..model.clone()
-    }
+    Model { batches: model.live().copied().collect(), version: 0, ..model.clone() }
 }
 
 /// After a crash: the logs are in one of the states since the last sync, all in the same one.
@@ -150,26 +124,18 @@ fn check_after_crash(s: &dyn Subject, world: &mut World) {
     };
     let state = world.since_sync.iter().rev().find(same).cloned();
     let Some(state) = state else {
-        panic!(
-            "after the crash {seen:?}\nis none of {:?}",
-            world.since_sync
-        );
+        panic!("after the crash {seen:?}\nis none of {:?}", world.since_sync);
     };
     world.logs = state;
     world.synced();
 }
 
 fn run(s: &mut dyn Subject, steps: &[Step]) {
-    let mut world = World {
-        logs: BTreeMap::new(),
-        since_sync: vec![BTreeMap::new()],
-    };
+    let mut world = World { logs: BTreeMap::new(), since_sync: vec![BTreeMap::new()] };
     let mut handles: BTreeMap<u64, Arc<dyn Plog>> = BTreeMap::new();
     for step in steps {
         for id in 0..LOGS {
-            handles
-                .entry(id)
-                .or_insert_with(|| s.store().open(id, DAY, Watch::new()).unwrap());
+            handles.entry(id).or_insert_with(|| s.store().open(id, DAY, Watch::new()).unwrap());
         }
         match step {
             Step::Append(id, gap, count, size) => {
@@ -188,10 +154,7 @@ fn run(s: &mut dyn Subject, steps: &[Step]) {
                     continue;
                 }
                 let kept = model.batches.partition_point(|(_, last, _)| *last < to);
-                let removed = model
-                    .batches
-                    .get(kept)
-                    .map_or(to, |(base, _, _)| (*base).min(to));
+                let removed = model.batches.get(kept).map_or(to, |(base, _, _)| (*base).min(to));
                 model.batches.truncate(kept);
                 model.end = removed.min(model.end).max(model.log_start);
                 world.synced();
@@ -228,28 +191,15 @@ fn run(s: &mut dyn Subject, steps: &[Step]) {
                 let model = world.logs.entry(*id).or_default();
                 let from = model.offset(*per_mille);
                 let chunk = handles[id]
-                    .read(ReadSpec {
-                        from,
-                        until: i64::MAX,
-                        max_bytes: *max_bytes,
-                        at_least_one: true,
-                    })
+                    .read(ReadSpec { from, until: i64::MAX, max_bytes: *max_bytes, at_least_one: true })
                     .unwrap();
                 let mut left = *max_bytes as i64;
-                let want = model
-                    .live()
-                    .filter(|(_, last, _)| *last >= from)
-                    .enumerate()
-                    .take_while(|(i, b)| {
-                        left -= b.2 as i64;
-                        *i == 0 || left >= 0
-                    });
+                let want = model.live().filter(|(_, last, _)| *last >= from).enumerate().take_while(|(i, b)| {
+                    left -= b.2 as i64;
+                    *i == 0 || left >= 0
+                });
                 let want: Vec<_> = want.map(|(_, b)| (b.0, b.2)).collect();
-                let got: Vec<_> = chunk
-                    .batches
-                    .iter()
-                    .map(|b| (b.len() >= 8).then(|| base_of(b)))
-                    .collect();
+                let got: Vec<_> = chunk.batches.iter().map(|b| (b.len() >= 8).then(|| base_of(b))).collect();
                 assert_eq!(got.len(), want.len(), "{model:?} from {from}");
                 for (got, (base, size)) in got.iter().zip(want) {
                     assert_eq!(*got, (size >= 8).then_some(base));
@@ -284,12 +234,7 @@ fn run(s: &mut dyn Subject, steps: &[Step]) {
 }
 
 fn cases(n: u32) -> ProptestConfig {
-    ProptestConfig {
-        cases: n,
-        max_shrink_iters: 400,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
+    ProptestConfig { cases: n, max_shrink_iters: 400, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 proptest! {

@@ -21,13 +21,7 @@ pub struct Answered {
 }
 
 /// Sends `rate` records per second for `length`, one record of 100 bytes per request.
-pub fn open_loop(
-    port: u16,
-    topic: &str,
-    rate: u32,
-    length: Duration,
-    options: &Options,
-) -> anyhow::Result<Answered> {
+pub fn open_loop(port: u16, topic: &str, rate: u32, length: Duration, options: &Options) -> anyhow::Result<Answered> {
     let encoded = ready_batch(VALUE, VALUE);
     let gap = Duration::from_secs(1) * CONNECTIONS / rate;
     let count = (length.as_secs_f64() / gap.as_secs_f64()) as u32;
@@ -40,27 +34,11 @@ pub fn open_loop(
                 let start = origin + gap * n / CONNECTIONS;
                 scope.spawn(move || {
                     options.pin_client();
-                    one_connection(
-                        port,
-                        topic,
-                        encoded,
-                        &Schedule {
-                            start,
-                            gap,
-                            count,
-                            first: n,
-                        },
-                    )
+                    one_connection(port, topic, encoded, &Schedule { start, gap, count, first: n })
                 })
             })
             .collect();
-        workers
-            .into_iter()
-            .map(|w| {
-                w.join()
-                    .unwrap_or_else(|_| anyhow::bail!("a connection panicked"))
-            })
-            .collect()
+        workers.into_iter().map(|w| w.join().unwrap_or_else(|_| anyhow::bail!("a connection panicked"))).collect()
     });
     let mut acks = histogram()?;
     let mut end = origin;
@@ -70,10 +48,7 @@ pub fn open_loop(
         end = end.max(last);
     }
     let acked_per_second = acks.len() as f64 / (end - origin).as_secs_f64();
-    Ok(Answered {
-        acked_per_second,
-        acks,
-    })
+    Ok(Answered { acked_per_second, acks })
 }
 
 struct Schedule {
@@ -102,33 +77,17 @@ fn one_connection(
             let due = schedule.start + schedule.gap * i;
             acks.saturating_record(due.elapsed().as_micros() as u64);
         }
-        sending
-            .join()
-            .unwrap_or_else(|_| anyhow::bail!("the sender panicked"))?;
+        sending.join().unwrap_or_else(|_| anyhow::bail!("the sender panicked"))?;
         Ok((acks, Instant::now()))
     })
 }
 
-fn send_all(
-    mut stream: TcpStream,
-    topic: &str,
-    encoded: &[u8],
-    schedule: &Schedule,
-) -> anyhow::Result<()> {
+fn send_all(mut stream: TcpStream, topic: &str, encoded: &[u8], schedule: &Schedule) -> anyhow::Result<()> {
     use std::io::Write;
     let frames: Vec<Vec<u8>> = (0..PARTITIONS)
         .map(|partition| {
-            let part = ProducePart {
-                topic,
-                partition,
-                batch: encoded,
-            };
-            frame(
-                key::PRODUCE,
-                PRODUCE_VERSION,
-                0,
-                &produce_body(&part, -1, TIMEOUT_MS),
-            )
+            let part = ProducePart { topic, partition, batch: encoded };
+            frame(key::PRODUCE, PRODUCE_VERSION, 0, &produce_body(&part, -1, TIMEOUT_MS))
         })
         .collect();
     for i in 0..schedule.count {

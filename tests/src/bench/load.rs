@@ -8,8 +8,7 @@ use hdrhistogram::Histogram;
 
 use super::{Options, RECORD};
 use crate::raw::calls::{
-    FETCH_VERSION, PRODUCE_VERSION, fetch_answer, fetch_body, produce_many_answer,
-    produce_many_body,
+    FETCH_VERSION, PRODUCE_VERSION, fetch_answer, fetch_body, produce_many_answer, produce_many_body,
 };
 use crate::raw::{Batch, Conn, FetchPart, fill, frame, key};
 
@@ -37,9 +36,7 @@ pub fn histogram() -> anyhow::Result<Histogram<u64>> {
 /// A batch of about `bytes` bytes of values that do not compress.
 pub fn ready_batch(bytes: usize, record: usize) -> Vec<u8> {
     let mut value = vec![0u8; record];
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |d| d.as_millis() as i64);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
     let values: Vec<Vec<u8>> = (0..(bytes / record).max(1) as u64)
         .map(|i| {
             fill(&mut value, i + 1);
@@ -71,43 +68,26 @@ pub fn produce(load: &Load<'_>, options: &Options) -> anyhow::Result<Produced> {
                 let encoded = &encoded;
                 scope.spawn(move || {
                     options.pin_client();
-                    let share = requests / CONNECTIONS as u64
-                        + u64::from((n as u64) < requests % CONNECTIONS as u64);
+                    let share = requests / CONNECTIONS as u64 + u64::from((n as u64) < requests % CONNECTIONS as u64);
                     connection(load, encoded, n as i32, share)
                 })
             })
             .collect();
-        workers
-            .into_iter()
-            .map(|w| {
-                w.join()
-                    .unwrap_or_else(|_| anyhow::bail!("a connection panicked"))
-            })
-            .collect()
+        workers.into_iter().map(|w| w.join().unwrap_or_else(|_| anyhow::bail!("a connection panicked"))).collect()
     });
     let wall = start.elapsed();
     let mut acks = histogram()?;
     for part in parts {
         acks.add(part?)?;
     }
-    Ok(Produced {
-        values: requests * values as u64,
-        wall,
-        acks,
-    })
+    Ok(Produced { values: requests * values as u64, wall, acks })
 }
 
 /// Keeps a window of requests in flight on one connection; each goes to the next partition.
-fn connection(
-    load: &Load<'_>,
-    encoded: &[u8],
-    first: i32,
-    share: u64,
-) -> anyhow::Result<Histogram<u64>> {
+fn connection(load: &Load<'_>, encoded: &[u8], first: i32, share: u64) -> anyhow::Result<Histogram<u64>> {
     let mut conn = Conn::open(load.port)?;
     // One request serves all partitions: their indices are patched into it.
-    let (body, places) =
-        produce_many_body(load.topic, load.per_request, encoded, PRODUCE_TIMEOUT_MS);
+    let (body, places) = produce_many_body(load.topic, load.per_request, encoded, PRODUCE_TIMEOUT_MS);
     let mut request = frame(key::PRODUCE, PRODUCE_VERSION, 0, &body);
     let body_at = request.len() - body.len();
     let mut acks = histogram()?;
@@ -119,11 +99,9 @@ fn connection(
     let mut started = 0;
     while started < share || !sent.is_empty() {
         if started < share && sent.len() < IN_FLIGHT {
-            request[CORRELATION_AT..CORRELATION_AT + 4]
-                .copy_from_slice(&(started as i32).to_be_bytes());
+            request[CORRELATION_AT..CORRELATION_AT + 4].copy_from_slice(&(started as i32).to_be_bytes());
             for place in &places {
-                request[body_at + place..body_at + place + 4]
-                    .copy_from_slice(&partition.to_be_bytes());
+                request[body_at + place..body_at + place + 4].copy_from_slice(&partition.to_be_bytes());
                 partition = (partition + step) % load.partitions;
             }
             sent.push_back(Instant::now());
@@ -148,12 +126,7 @@ pub struct Consumed {
 }
 
 /// Reads partitions from their start to their end.
-pub fn consume(
-    port: u16,
-    topic: &str,
-    partitions: i32,
-    options: &Options,
-) -> anyhow::Result<Consumed> {
+pub fn consume(port: u16, topic: &str, partitions: i32, options: &Options) -> anyhow::Result<Consumed> {
     const READERS: i32 = 3;
     let start = Instant::now();
     let parts: Vec<anyhow::Result<u64>> = std::thread::scope(|scope| {
@@ -170,22 +143,13 @@ pub fn consume(
                 })
             })
             .collect();
-        workers
-            .into_iter()
-            .map(|w| {
-                w.join()
-                    .unwrap_or_else(|_| anyhow::bail!("a reader panicked"))
-            })
-            .collect()
+        workers.into_iter().map(|w| w.join().unwrap_or_else(|_| anyhow::bail!("a reader panicked"))).collect()
     });
     let mut bytes = 0;
     for part in parts {
         bytes += part?;
     }
-    Ok(Consumed {
-        bytes,
-        wall: start.elapsed(),
-    })
+    Ok(Consumed { bytes, wall: start.elapsed() })
 }
 
 fn read_partition(conn: &mut Conn, topic: &str, partition: i32) -> anyhow::Result<u64> {
@@ -193,29 +157,18 @@ fn read_partition(conn: &mut Conn, topic: &str, partition: i32) -> anyhow::Resul
     let mut answer = Vec::with_capacity(MAX_BYTES as usize * 2);
     let (mut offset, mut bytes) = (0, 0);
     loop {
-        let part = FetchPart {
-            topic,
-            partition,
-            offset,
-            max_bytes: MAX_BYTES,
-        };
+        let part = FetchPart { topic, partition, offset, max_bytes: MAX_BYTES };
         conn.send(key::FETCH, FETCH_VERSION, &fetch_body(&part, 1000, 1))?;
         conn.receive_into(&mut answer)?;
         let (error, high_watermark, records) = fetch_answer(&answer)?;
-        anyhow::ensure!(
-            error == 0,
-            "fetch {topic}-{partition} at {offset}: error {error}"
-        );
+        anyhow::ensure!(error == 0, "fetch {topic}-{partition} at {offset}: error {error}");
         let (next, whole) = next_offset(records, offset);
         bytes += whole;
         offset = next;
         if offset >= high_watermark {
             return Ok(bytes);
         }
-        anyhow::ensure!(
-            whole > 0,
-            "no batch at {offset} of {topic}-{partition}, high watermark {high_watermark}"
-        );
+        anyhow::ensure!(whole > 0, "no batch at {offset} of {topic}-{partition}, high watermark {high_watermark}");
     }
 }
 
@@ -229,9 +182,7 @@ pub fn next_offset(records: &[u8], from: i64) -> (i64, u64) {
         if records.len() - at < size {
             break;
         }
-        let base = i64::from_be_bytes([
-            head[0], head[1], head[2], head[3], head[4], head[5], head[6], head[7],
-        ]);
+        let base = i64::from_be_bytes([head[0], head[1], head[2], head[3], head[4], head[5], head[6], head[7]]);
         next = base + i64::from(be32(&head[LAST_DELTA_AT..])) + 1;
         at += size;
     }

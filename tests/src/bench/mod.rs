@@ -34,12 +34,7 @@ pub enum Variant {
 }
 
 impl Variant {
-    pub const ALL: [Variant; 4] = [
-        Variant::Millrace,
-        Variant::Kafka,
-        Variant::KafkaFsync,
-        Variant::MillraceOs,
-    ];
+    pub const ALL: [Variant; 4] = [Variant::Millrace, Variant::Kafka, Variant::KafkaFsync, Variant::MillraceOs];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -51,10 +46,7 @@ impl Variant {
     }
 
     pub fn parse(name: &str) -> anyhow::Result<Variant> {
-        Variant::ALL
-            .into_iter()
-            .find(|v| v.name() == name)
-            .with_context(|| format!("unknown broker {name}"))
+        Variant::ALL.into_iter().find(|v| v.name() == name).with_context(|| format!("unknown broker {name}"))
     }
 
     pub fn peer(self) -> Peer {
@@ -145,11 +137,7 @@ impl Meter {
         let own = proc::cpu_seconds(std::process::id())? - self.own;
         let machine = proc::machine_cpu_seconds()? - self.machine;
         let cores = std::thread::available_parallelism().map_or(1.0, |n| n.get() as f64);
-        Ok(Used {
-            wall,
-            cpu,
-            others: ((machine - cpu - own) / (wall * cores)).max(0.0),
-        })
+        Ok(Used { wall, cpu, others: ((machine - cpu - own) / (wall * cores)).max(0.0) })
     }
 }
 
@@ -161,11 +149,7 @@ pub fn device_bytes(dir: &Path) -> anyhow::Result<u64> {
     let dev = fs::metadata(dir)?.dev();
     let (major, minor) = (rustix::fs::major(dev), rustix::fs::minor(dev));
     let stat = fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat"))?;
-    let sectors: u64 = stat
-        .split_whitespace()
-        .nth(SECTORS_WRITTEN)
-        .context("short block stat")?
-        .parse()?;
+    let sectors: u64 = stat.split_whitespace().nth(SECTORS_WRITTEN).context("short block stat")?.parse()?;
     Ok(sectors * SECTOR)
 }
 

@@ -21,10 +21,7 @@ impl Report {
         if !self.order.iter().any(|r| r == row) {
             self.order.push(row.to_owned());
         }
-        self.values
-            .entry((row.to_owned(), variant))
-            .or_default()
-            .push(value);
+        self.values.entry((row.to_owned(), variant)).or_default().push(value);
         eprintln!("{row} | {} | {}", variant.name(), figure(value));
     }
 
@@ -39,14 +36,9 @@ impl Report {
         for row in &self.order {
             out += &format!("\n| {row} |");
             for v in &options.variants {
-                out += &self
-                    .values
-                    .get(&(row.clone(), *v))
-                    .map_or(" |".to_owned(), |x| format!(" {} |", cell(x)));
+                out += &self.values.get(&(row.clone(), *v)).map_or(" |".to_owned(), |x| format!(" {} |", cell(x)));
             }
-            out += &self
-                .ratio(row)
-                .map_or(" |".to_owned(), |r| format!(" {r:.2} × |"));
+            out += &self.ratio(row).map_or(" |".to_owned(), |r| format!(" {r:.2} × |"));
         }
         for line in &self.noisy {
             out += &format!("\n\nNoisy: {line}");
@@ -86,12 +78,7 @@ fn cell(values: &[f64]) -> String {
     let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     match values.len() {
         1 => figure(values[0]),
-        _ => format!(
-            "{} ({}–{})",
-            figure(median(values)),
-            figure(low),
-            figure(high)
-        ),
+        _ => format!("{} ({}–{})", figure(median(values)), figure(low), figure(high)),
     }
 }
 

@@ -59,22 +59,10 @@ impl Bench {
         Ok(broker)
     }
 
-    fn produce(
-        &self,
-        broker: &Broker,
-        batch: usize,
-        gigabytes: f64,
-    ) -> anyhow::Result<load::Produced> {
+    fn produce(&self, broker: &Broker, batch: usize, gigabytes: f64) -> anyhow::Result<load::Produced> {
         let total = self.options.bytes(gigabytes);
         load::produce(
-            &Load {
-                port: broker.port(),
-                topic: TOPIC,
-                partitions: PARTITIONS,
-                batch,
-                per_request: 1,
-                total,
-            },
+            &Load { port: broker.port(), topic: TOPIC, partitions: PARTITIONS, batch, per_request: 1, total },
             &self.options,
         )
     }
@@ -93,39 +81,20 @@ impl Bench {
                 let Ok(mut conn) = Conn::open(broker.port()) else {
                     return Ok(None);
                 };
-                if conn
-                    .create_topic(TOPIC, 1, variant.topic_configs())
-                    .is_err()
-                {
+                if conn.create_topic(TOPIC, 1, variant.topic_configs()).is_err() {
                     return Ok(None);
                 }
-                let part = ProducePart {
-                    topic: TOPIC,
-                    partition: 0,
-                    batch: &batch,
-                };
+                let part = ProducePart { topic: TOPIC, partition: 0, batch: &batch };
                 let result = conn.produce(&part, -1);
                 Ok(matches!(result, Ok(r) if r.error == 0).then_some(()))
             })?;
             broker
         };
-        self.add(
-            "exec to first produce acknowledged, ms",
-            variant,
-            begin.elapsed().as_secs_f64() * 1e3,
-        );
+        self.add("exec to first produce acknowledged, ms", variant, begin.elapsed().as_secs_f64() * 1e3);
         let before = proc::cpu_seconds(broker.pid())?;
         std::thread::sleep(IDLE);
-        self.add(
-            "CPU s in 10 idle s",
-            variant,
-            proc::cpu_seconds(broker.pid())? - before,
-        );
-        self.add(
-            "resident MiB idle",
-            variant,
-            proc::rss_bytes(broker.pid())? as f64 / MIB,
-        );
+        self.add("CPU s in 10 idle s", variant, proc::cpu_seconds(broker.pid())? - before);
+        self.add("resident MiB idle", variant, proc::rss_bytes(broker.pid())? as f64 / MIB);
         broker.kill9()
     }
 
@@ -141,16 +110,8 @@ impl Bench {
         self.judge("produce 128 KiB", variant, &used);
         let written = device_bytes(&dir)? - device;
         self.produced("produce 128 KiB", variant, &done, &used);
-        self.add(
-            "device bytes per byte produced, 128 KiB",
-            variant,
-            written as f64 / done.values as f64,
-        );
-        self.add(
-            "resident MiB after load",
-            variant,
-            proc::rss_bytes(broker.pid())? as f64 / MIB,
-        );
+        self.add("device bytes per byte produced, 128 KiB", variant, written as f64 / done.values as f64);
+        self.add("resident MiB after load", variant, proc::rss_bytes(broker.pid())? as f64 / MIB);
         self.consume("consume warm", &broker, variant)?;
         let spec = broker.spec.clone();
         broker.stop()?;
@@ -162,22 +123,10 @@ impl Bench {
     }
 
     fn produced(&mut self, row: &str, variant: Variant, done: &load::Produced, used: &Used) {
-        self.add(
-            &format!("{row}, MB/s"),
-            variant,
-            done.values as f64 / 1e6 / done.wall.as_secs_f64(),
-        );
-        self.add(
-            &format!("{row}, broker CPU s/GB"),
-            variant,
-            used.cpu / (done.values as f64 / GB),
-        );
+        self.add(&format!("{row}, MB/s"), variant, done.values as f64 / 1e6 / done.wall.as_secs_f64());
+        self.add(&format!("{row}, broker CPU s/GB"), variant, used.cpu / (done.values as f64 / GB));
         for (name, q) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)] {
-            self.add(
-                &format!("{row}, saturated ack {name} ms"),
-                variant,
-                done.acks.value_at_quantile(q) as f64 / 1e3,
-            );
+            self.add(&format!("{row}, saturated ack {name} ms"), variant, done.acks.value_at_quantile(q) as f64 / 1e3);
         }
     }
 
@@ -186,16 +135,8 @@ impl Bench {
         let done = load::consume(broker.port(), TOPIC, PARTITIONS, &self.options)?;
         let used = meter.stop()?;
         self.judge(row, variant, &used);
-        self.add(
-            &format!("{row}, MB/s"),
-            variant,
-            done.bytes as f64 / 1e6 / done.wall.as_secs_f64(),
-        );
-        self.add(
-            &format!("{row}, broker CPU s/GB"),
-            variant,
-            used.cpu / (done.bytes as f64 / GB),
-        );
+        self.add(&format!("{row}, MB/s"), variant, done.bytes as f64 / 1e6 / done.wall.as_secs_f64());
+        self.add(&format!("{row}, broker CPU s/GB"), variant, used.cpu / (done.bytes as f64 / GB));
         Ok(())
     }
 
@@ -218,11 +159,7 @@ impl Bench {
         let done = latency::open_loop(broker.port(), TOPIC, 2_000, length, &self.options)?;
         let used = meter.stop()?;
         self.judge("latency", variant, &used);
-        self.add(
-            "2,000 × 100 B per s, acked/s",
-            variant,
-            done.acked_per_second,
-        );
+        self.add("2,000 × 100 B per s, acked/s", variant, done.acked_per_second);
         for (name, q) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)] {
             self.add(
                 &format!("2,000 × 100 B per s, ack {name} ms"),
@@ -230,11 +167,7 @@ impl Bench {
                 done.acks.value_at_quantile(q) as f64 / 1e3,
             );
         }
-        self.add(
-            "2,000 × 100 B per s, broker CPU %",
-            variant,
-            used.cpu / used.wall * 100.0,
-        );
+        self.add("2,000 × 100 B per s, broker CPU %", variant, used.cpu / used.wall * 100.0);
         broker.kill9()
     }
 
@@ -242,12 +175,7 @@ impl Bench {
     fn perf(&mut self, variant: Variant) -> anyhow::Result<()> {
         let broker = self.start_with_topic(variant)?;
         let records = self.options.bytes(2.0) / 1024;
-        tools::producer_performance(
-            &self.options,
-            &broker.addr(),
-            TOPIC,
-            self.options.bytes(WARM_UP_GB) / 1024,
-        )?;
+        tools::producer_performance(&self.options, &broker.addr(), TOPIC, self.options.bytes(WARM_UP_GB) / 1024)?;
         let gigabytes = records as f64 * 1024.0 / GB;
         let before = proc::cpu_seconds(broker.pid())?;
         let rate = tools::producer_performance(&self.options, &broker.addr(), TOPIC, records)?;
@@ -283,62 +211,31 @@ impl Bench {
         let begin = Instant::now();
         let mut conn = Conn::open(broker.port())?;
         conn.create_and_wait(TOPIC, count, variant.topic_configs())?;
-        self.add(
-            &row("create until all lead, s"),
-            variant,
-            begin.elapsed().as_secs_f64(),
-        );
+        self.add(&row("create until all lead, s"), variant, begin.elapsed().as_secs_f64());
         let begin = Instant::now();
         conn.partitions_with_leader(TOPIC)?;
-        self.add(
-            &row("Metadata of all, ms"),
-            variant,
-            begin.elapsed().as_secs_f64() * 1e3,
-        );
+        self.add(&row("Metadata of all, ms"), variant, begin.elapsed().as_secs_f64() * 1e3);
         let grown = proc::rss_bytes(broker.pid())?.saturating_sub(idle);
-        self.add(
-            &row("resident KiB per idle partition"),
-            variant,
-            grown as f64 / 1024.0 / f64::from(count),
-        );
+        self.add(&row("resident KiB per idle partition"), variant, grown as f64 / 1024.0 / f64::from(count));
         if load {
             self.produce_to_all(&broker, variant, count)?;
         }
-        self.add(
-            &row("resident MiB"),
-            variant,
-            proc::rss_bytes(broker.pid())? as f64 / MIB,
-        );
-        self.add(
-            &row("open files"),
-            variant,
-            proc::open_files(broker.pid())? as f64,
-        );
+        self.add(&row("resident MiB"), variant, proc::rss_bytes(broker.pid())? as f64 / MIB);
+        self.add(&row("open files"), variant, proc::open_files(broker.pid())? as f64);
         let spec = broker.spec.clone();
         let took = broker.stop()?;
         self.add(&row("stop, s"), variant, took.as_secs_f64());
         let begin = Instant::now();
         let broker = Broker::start(&spec)?;
         let mut conn = Conn::open(broker.port())?;
-        proc::wait_for(
-            "leaders after the restart",
-            Duration::from_secs(120),
-            || Ok((conn.partitions_with_leader(TOPIC)? == count as usize).then_some(())),
-        )?;
-        self.add(
-            &row("restart until all lead, s"),
-            variant,
-            begin.elapsed().as_secs_f64(),
-        );
+        proc::wait_for("leaders after the restart", Duration::from_secs(120), || {
+            Ok((conn.partitions_with_leader(TOPIC)? == count as usize).then_some(()))
+        })?;
+        self.add(&row("restart until all lead, s"), variant, begin.elapsed().as_secs_f64());
         broker.kill9()
     }
 
-    fn produce_to_all(
-        &mut self,
-        broker: &Broker,
-        variant: Variant,
-        count: i32,
-    ) -> anyhow::Result<()> {
+    fn produce_to_all(&mut self, broker: &Broker, variant: Variant, count: i32) -> anyhow::Result<()> {
         const PER_REQUEST: usize = 250;
         let gigabytes = |n: f64| Load {
             port: broker.port(),
@@ -354,16 +251,8 @@ impl Bench {
         let used = meter.stop()?;
         let row = format!("{count} partitions, produce 1 KiB batches");
         self.judge(&row, variant, &used);
-        self.add(
-            &format!("{row}, MB/s"),
-            variant,
-            done.values as f64 / 1e6 / done.wall.as_secs_f64(),
-        );
-        self.add(
-            &format!("{row}, broker CPU s/GB"),
-            variant,
-            used.cpu / (done.values as f64 / GB),
-        );
+        self.add(&format!("{row}, MB/s"), variant, done.values as f64 / 1e6 / done.wall.as_secs_f64());
+        self.add(&format!("{row}, broker CPU s/GB"), variant, used.cpu / (done.values as f64 / GB));
         Ok(())
     }
 
@@ -385,42 +274,22 @@ impl Bench {
         let begin = Instant::now();
         let batch = load::ready_batch(100, 100);
         for partition in 0..PARTITIONS {
-            proc::wait_for(
-                "acknowledgement after the kill",
-                Duration::from_secs(300),
-                || {
-                    let part = ProducePart {
-                        topic: TOPIC,
-                        partition,
-                        batch: &batch,
-                    };
-                    let result =
-                        Conn::open(broker.port()).and_then(|mut conn| conn.produce(&part, -1));
-                    Ok(matches!(result, Ok(r) if r.error == 0).then_some(()))
-                },
-            )?;
+            proc::wait_for("acknowledgement after the kill", Duration::from_secs(300), || {
+                let part = ProducePart { topic: TOPIC, partition, batch: &batch };
+                let result = Conn::open(broker.port()).and_then(|mut conn| conn.produce(&part, -1));
+                Ok(matches!(result, Ok(r) if r.error == 0).then_some(()))
+            })?;
         }
         let row = format!("kill -9 with {:.1} GB", gigabytes * self.options.scale);
-        self.add(
-            &format!("{row}, exec until all acknowledge, s"),
-            variant,
-            begin.elapsed().as_secs_f64(),
-        );
-        self.add(
-            &format!("{row}, CPU s"),
-            variant,
-            proc::cpu_seconds(broker.pid())?,
-        );
+        self.add(&format!("{row}, exec until all acknowledge, s"), variant, begin.elapsed().as_secs_f64());
+        self.add(&format!("{row}, CPU s"), variant, proc::cpu_seconds(broker.pid())?);
         broker.kill9()
     }
 
     fn connections(&mut self, variant: Variant) -> anyhow::Result<()> {
         const COUNT: usize = 2_000;
         let broker = self.start_with_topic(variant)?;
-        let (rss, cpu) = (
-            proc::rss_bytes(broker.pid())?,
-            proc::cpu_seconds(broker.pid())?,
-        );
+        let (rss, cpu) = (proc::rss_bytes(broker.pid())?, proc::cpu_seconds(broker.pid())?);
         let mut open = Vec::with_capacity(COUNT);
         for _ in 0..COUNT {
             let mut conn = Conn::open(broker.port())?;
@@ -428,11 +297,7 @@ impl Bench {
             open.push(conn);
         }
         let grown = proc::rss_bytes(broker.pid())?.saturating_sub(rss);
-        self.add(
-            "2,000 idle connections, resident KiB each",
-            variant,
-            grown as f64 / 1024.0 / COUNT as f64,
-        );
+        self.add("2,000 idle connections, resident KiB each", variant, grown as f64 / 1024.0 / COUNT as f64);
         self.add(
             "2,000 idle connections, CPU ms to connect",
             variant,
@@ -446,16 +311,10 @@ impl Bench {
     fn memory(&mut self, variant: Variant) -> anyhow::Result<()> {
         const EARLY: f64 = 60.0;
         let length = 600.0 * self.options.scale;
-        let spec = self
-            .options
-            .spec(variant)?
-            .set("log.retention.check.interval.ms", "5000");
+        let spec = self.options.spec(variant)?.set("log.retention.check.interval.ms", "5000");
         let broker = Broker::start(&spec)?;
         let mut configs = variant.topic_configs().to_vec();
-        configs.extend([
-            ("retention.bytes", "268435456"),
-            ("segment.bytes", "134217728"),
-        ]);
+        configs.extend([("retention.bytes", "268435456"), ("segment.bytes", "134217728")]);
         Conn::open(broker.port())?.create_and_wait(TOPIC, PARTITIONS, &configs)?;
         let begin = Instant::now();
         let (mut early, mut produced) = (None, 0);
@@ -466,21 +325,9 @@ impl Bench {
             }
         }
         self.add("long load, GB produced", variant, produced as f64 / GB);
-        self.add(
-            "long load, resident MiB early",
-            variant,
-            early.unwrap_or(0) as f64 / MIB,
-        );
-        self.add(
-            "long load, resident MiB at the end",
-            variant,
-            proc::rss_bytes(broker.pid())? as f64 / MIB,
-        );
-        self.add(
-            "long load, largest resident MiB",
-            variant,
-            proc::peak_rss_bytes(broker.pid())? as f64 / MIB,
-        );
+        self.add("long load, resident MiB early", variant, early.unwrap_or(0) as f64 / MIB);
+        self.add("long load, resident MiB at the end", variant, proc::rss_bytes(broker.pid())? as f64 / MIB);
+        self.add("long load, largest resident MiB", variant, proc::peak_rss_bytes(broker.pid())? as f64 / MIB);
         broker.kill9()
     }
 }

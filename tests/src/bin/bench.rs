@@ -10,11 +10,7 @@ use millrace_tests::bench::{Options, Variant};
 fn main() -> anyhow::Result<()> {
     let mut options = Options {
         variants: vec![Variant::Millrace, Variant::Kafka, Variant::KafkaFsync],
-        rows: ROWS
-            .iter()
-            .map(|(name, _)| (*name).to_owned())
-            .filter(|name| name != MEMORY)
-            .collect(),
+        rows: ROWS.iter().map(|(name, _)| (*name).to_owned()).filter(|name| name != MEMORY).collect(),
         repeats: 3,
         scale: 1.0,
         pinned: false,
@@ -25,12 +21,7 @@ fn main() -> anyhow::Result<()> {
         let mut value = || args.next().with_context(|| format!("{arg} needs a value"));
         match arg.as_str() {
             "--rows" => options.rows = value()?.split(',').map(str::to_owned).collect(),
-            "--brokers" => {
-                options.variants = value()?
-                    .split(',')
-                    .map(Variant::parse)
-                    .collect::<Result<_, _>>()?
-            }
+            "--brokers" => options.variants = value()?.split(',').map(Variant::parse).collect::<Result<_, _>>()?,
             "--repeats" => options.repeats = value()?.parse()?,
             "--scale" => options.scale = value()?.parse()?,
             "--json" => json = Some(value()?),
@@ -52,28 +43,14 @@ fn main() -> anyhow::Result<()> {
 
 /// Brokers alternate inside each repeat, so that a change of the machine meets both.
 fn run(options: Options) -> anyhow::Result<Bench> {
-    let mut bench = Bench {
-        options: options.clone(),
-        report: Report::default(),
-    };
+    let mut bench = Bench { options: options.clone(), report: Report::default() };
     for name in &options.rows {
-        let (_, measure) = ROWS
-            .iter()
-            .find(|(n, _)| n == name)
-            .with_context(|| format!("unknown row {name}"))?;
+        let (_, measure) = ROWS.iter().find(|(n, _)| n == name).with_context(|| format!("unknown row {name}"))?;
         for repeat in 0..options.repeats {
             for variant in &options.variants {
-                eprintln!(
-                    "--- {name}, {}, {} of {}",
-                    variant.name(),
-                    repeat + 1,
-                    options.repeats
-                );
+                eprintln!("--- {name}, {}, {} of {}", variant.name(), repeat + 1, options.repeats);
                 if let Err(e) = measure(&mut bench, *variant) {
-                    bench
-                        .report
-                        .noisy
-                        .push(format!("{name} on {} failed: {e:#}", variant.name()));
+                    bench.report.noisy.push(format!("{name} on {} failed: {e:#}", variant.name()));
                     eprintln!("{name} on {} failed: {e:#}", variant.name());
                 }
             }

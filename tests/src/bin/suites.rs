@@ -8,31 +8,17 @@ fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
-            "--peer" => {
-                peer = if args.next().as_deref() == Some("kafka") {
-                    Peer::Kafka
-                } else {
-                    Peer::Millrace
-                }
-            }
+            "--peer" => peer = if args.next().as_deref() == Some("kafka") { Peer::Kafka } else { Peer::Millrace },
             "--record" => record = true,
             "--build" => build = true,
             name if SUITES.iter().any(|s| s.name == name) => names.push(name.to_owned()),
             other => anyhow::bail!("no suite {other}"),
         }
     }
-    let chosen = SUITES
-        .iter()
-        .filter(|s| names.is_empty() || names.iter().any(|n| n == s.name));
+    let chosen = SUITES.iter().filter(|s| names.is_empty() || names.iter().any(|n| n == s.name));
     let (mut passed, mut failed) = (0, 0);
     for suite in chosen {
-        let outcome = suite.build().and_then(|()| {
-            if build {
-                Ok(None)
-            } else {
-                suite.run(peer, record).map(Some)
-            }
-        });
+        let outcome = suite.build().and_then(|()| if build { Ok(None) } else { suite.run(peer, record).map(Some) });
         match outcome {
             Ok(None) => {}
             Ok(Some(outcome)) => {

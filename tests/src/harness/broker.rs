@@ -71,10 +71,7 @@ impl Broker {
             .stderr(err)
             .spawn()
             .with_context(|| format!("start {}", words[0]))?;
-        let zero = Launch {
-            ready: Duration::ZERO,
-            metadata: Duration::ZERO,
-        };
+        let zero = Launch { ready: Duration::ZERO, metadata: Duration::ZERO };
         Ok(Broker {
             spec: spec.clone(),
             launch: zero,
@@ -93,10 +90,7 @@ impl Broker {
         };
         loop {
             let text = read_from(&self.out_path, self.log_start.0)?;
-            if text
-                .lines()
-                .any(|line| line.contains(marker) && line.contains(&address))
-            {
+            if text.lines().any(|line| line.contains(marker) && line.contains(&address)) {
                 return Ok(start.elapsed());
             }
             self.fail_if_dead_or_late(start, "printed no line that says it is ready")?;
@@ -116,16 +110,9 @@ impl Broker {
     fn fail_if_dead_or_late(&mut self, start: Instant, what: &str) -> anyhow::Result<()> {
         if let Some(status) = self.child.try_wait()? {
             self.ended = true;
-            anyhow::bail!(
-                "the broker ended with {status} and {what}\n{}",
-                self.log_text()
-            );
+            anyhow::bail!("the broker ended with {status} and {what}\n{}", self.log_text());
         }
-        anyhow::ensure!(
-            start.elapsed() < START_LIMIT,
-            "the broker {what} within {START_LIMIT:?}\n{}",
-            self.log_text()
-        );
+        anyhow::ensure!(start.elapsed() < START_LIMIT, "the broker {what} within {START_LIMIT:?}\n{}", self.log_text());
         std::thread::sleep(Duration::from_millis(2));
         Ok(())
     }
@@ -157,10 +144,7 @@ impl Broker {
     pub fn problems(&self) -> Vec<Problem> {
         match self.spec.peer {
             Peer::Kafka => Vec::new(),
-            Peer::Millrace => LogScan {
-                expected: &self.spec.expected_log,
-            }
-            .problems(&self.log_text()),
+            Peer::Millrace => LogScan { expected: &self.spec.expected_log }.problems(&self.log_text()),
         }
     }
 
@@ -205,13 +189,8 @@ impl Broker {
 
     fn end(&mut self, signal: Signal) -> anyhow::Result<ExitStatus> {
         proc::signal(self.child.id(), signal)?;
-        let limit = if self.spec.peer == Peer::Kafka {
-            KAFKA_STOP_LIMIT
-        } else {
-            STOP_LIMIT
-        };
-        self.wait_exit(limit)
-            .with_context(|| format!("after {signal:?}\n{}", self.log_text()))
+        let limit = if self.spec.peer == Peer::Kafka { KAFKA_STOP_LIMIT } else { STOP_LIMIT };
+        self.wait_exit(limit).with_context(|| format!("after {signal:?}\n{}", self.log_text()))
     }
 }
 
@@ -223,34 +202,22 @@ impl Drop for Broker {
             let _ = self.child.wait();
         }
         if std::thread::panicking() {
-            eprintln!(
-                "--- log of the broker on port {}\n{}",
-                self.spec.port,
-                tail(&self.log_text())
-            );
+            eprintln!("--- log of the broker on port {}\n{}", self.spec.port, tail(&self.log_text()));
         }
     }
 }
 
 /// Where the release binary is; `MILLRACE_BROKER` names another.
 pub fn millrace_binary() -> PathBuf {
-    std::env::var_os("MILLRACE_BROKER").map_or_else(
-        || repo_root().join("target/release/millrace-broker"),
-        PathBuf::from,
-    )
+    std::env::var_os("MILLRACE_BROKER")
+        .map_or_else(|| repo_root().join("target/release/millrace-broker"), PathBuf::from)
 }
 
 fn millrace_command(spec: &Spec) -> anyhow::Result<Vec<String>> {
     let binary = millrace_binary();
-    anyhow::ensure!(
-        binary.exists(),
-        "{} is missing: cargo build --release -p millrace-broker",
-        binary.display()
-    );
+    anyhow::ensure!(binary.exists(), "{} is missing: cargo build --release -p millrace-broker", binary.display());
     let mut command = vec![binary.display().to_string()];
-    let mut push = |key: &str, value: &str| {
-        command.extend(["--override".to_owned(), format!("{key}={value}")])
-    };
+    let mut push = |key: &str, value: &str| command.extend(["--override".to_owned(), format!("{key}={value}")]);
     if spec.setting("listeners").is_none() {
         push("listeners", &format!("PLAINTEXT://127.0.0.1:{}", spec.port));
     }

@@ -50,10 +50,7 @@ pub fn jars() -> anyhow::Result<PathBuf> {
 fn properties(spec: &Spec) -> String {
     let mut lines = vec![
         "process.roles=broker,controller".to_owned(),
-        format!(
-            "listeners=PLAINTEXT://127.0.0.1:{},CONTROLLER://127.0.0.1:{}",
-            spec.port, spec.controller_port
-        ),
+        format!("listeners=PLAINTEXT://127.0.0.1:{},CONTROLLER://127.0.0.1:{}", spec.port, spec.controller_port),
         format!("advertised.listeners=PLAINTEXT://127.0.0.1:{}", spec.port),
         "controller.listener.names=CONTROLLER".to_owned(),
         "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned(),
@@ -65,12 +62,7 @@ fn properties(spec: &Spec) -> String {
         format!("log.dirs={}", spec.data_dir().display()),
     ];
     let own = ["log.dirs", "flush.policy", "memory.limit", "http.listeners"];
-    lines.extend(
-        spec.settings
-            .iter()
-            .filter(|(k, _)| !own.contains(&k.as_str()))
-            .map(|(k, v)| format!("{k}={v}")),
-    );
+    lines.extend(spec.settings.iter().filter(|(k, _)| !own.contains(&k.as_str())).map(|(k, v)| format!("{k}={v}")));
     lines.join("\n") + "\n"
 }
 
@@ -99,27 +91,11 @@ pub fn command(spec: &Spec) -> anyhow::Result<Vec<String>> {
             .stdin(Stdio::null())
             .output()
             .context("java")?;
-        anyhow::ensure!(
-            out.status.success(),
-            "format: {}",
-            String::from_utf8_lossy(&out.stderr)
-        );
+        anyhow::ensure!(out.status.success(), "format: {}", String::from_utf8_lossy(&out.stderr));
     }
-    let mut command = vec![
-        "java".to_owned(),
-        format!("-Xmx{0}m", spec.heap_mib),
-        format!("-Xms{0}m", spec.heap_mib),
-    ];
+    let mut command = vec!["java".to_owned(), format!("-Xmx{0}m", spec.heap_mib), format!("-Xms{0}m", spec.heap_mib)];
     command.extend(JVM_FLAGS.map(str::to_owned));
-    command.push(format!(
-        "-Dlog4j2.configurationFile={}",
-        home.join("log4j2.properties").display()
-    ));
-    command.extend([
-        "-cp".to_owned(),
-        classpath,
-        "kafka.Kafka".to_owned(),
-        config.display().to_string(),
-    ]);
+    command.push(format!("-Dlog4j2.configurationFile={}", home.join("log4j2.properties").display()));
+    command.extend(["-cp".to_owned(), classpath, "kafka.Kafka".to_owned(), config.display().to_string()]);
     Ok(command)
 }

@@ -14,12 +14,7 @@ impl LogScan<'_> {
     pub fn problems(&self, text: &str) -> Vec<Problem> {
         text.lines()
             .filter(|line| is_alarming(line))
-            .filter(|line| {
-                !self
-                    .expected
-                    .iter()
-                    .any(|part| line.contains(part.as_str()))
-            })
+            .filter(|line| !self.expected.iter().any(|part| line.contains(part.as_str())))
             .map(|line| Problem(line.to_owned()))
             .collect()
     }
@@ -30,12 +25,10 @@ fn is_alarming(line: &str) -> bool {
     const LEVEL_WORDS: usize = 6;
     let plain = strip_colour(line);
     plain.contains("panicked at")
-        || plain.split_whitespace().take(LEVEL_WORDS).any(|word| {
-            matches!(
-                word.trim_matches(|c: char| !c.is_ascii_alphabetic()),
-                "WARN" | "ERROR" | "FATAL"
-            )
-        })
+        || plain
+            .split_whitespace()
+            .take(LEVEL_WORDS)
+            .any(|word| matches!(word.trim_matches(|c: char| !c.is_ascii_alphabetic()), "WARN" | "ERROR" | "FATAL"))
 }
 
 fn strip_colour(line: &str) -> String {
@@ -69,12 +62,7 @@ mod tests {
     #[test]
     fn expected_parts_are_left_out() {
         let expected = vec!["slow".to_owned()];
-        let scan = LogScan {
-            expected: &expected,
-        };
-        assert_eq!(
-            scan.problems("x WARN slow disk\nx WARN other"),
-            vec![Problem("x WARN other".into())]
-        );
+        let scan = LogScan { expected: &expected };
+        assert_eq!(scan.problems("x WARN slow disk\nx WARN other"), vec![Problem("x WARN other".into())]);
     }
 }

@@ -20,9 +20,7 @@ pub fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
     // The command name may contain spaces; fields are counted after its closing bracket.
     let rest = stat.rsplit_once(')').context("no command in stat")?.1;
     let fields: Vec<&str> = rest.split_whitespace().collect();
-    let ticks = |at: usize| -> anyhow::Result<f64> {
-        Ok(fields.get(at).context("short stat")?.parse::<f64>()?)
-    };
+    let ticks = |at: usize| -> anyhow::Result<f64> { Ok(fields.get(at).context("short stat")?.parse::<f64>()?) };
     Ok((ticks(11)? + ticks(12)?) / TICKS_PER_SECOND)
 }
 
@@ -30,11 +28,7 @@ pub fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
 pub fn machine_cpu_seconds() -> anyhow::Result<f64> {
     let stat = fs::read_to_string("/proc/stat")?;
     let line = stat.lines().next().context("empty /proc/stat")?;
-    let n: Vec<f64> = line
-        .split_whitespace()
-        .skip(1)
-        .filter_map(|v| v.parse().ok())
-        .collect();
+    let n: Vec<f64> = line.split_whitespace().skip(1).filter_map(|v| v.parse().ok()).collect();
     let idle: f64 = n.get(3).unwrap_or(&0.0) + n.get(4).unwrap_or(&0.0);
     Ok((n.iter().take(8).sum::<f64>() - idle) / TICKS_PER_SECOND)
 }
@@ -51,15 +45,8 @@ pub fn peak_rss_bytes(pid: u32) -> anyhow::Result<u64> {
 
 fn status_kib(pid: u32, key: &str) -> anyhow::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status
-        .lines()
-        .find(|l| l.starts_with(key))
-        .context("no such line in status")?;
-    Ok(line
-        .split_whitespace()
-        .nth(1)
-        .context("no figure")?
-        .parse()?)
+    let line = status.lines().find(|l| l.starts_with(key)).context("no such line in status")?;
+    Ok(line.split_whitespace().nth(1).context("no figure")?.parse()?)
 }
 
 pub fn open_files(pid: u32) -> anyhow::Result<usize> {

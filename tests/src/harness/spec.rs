@@ -41,11 +41,8 @@ pub enum Dir {
 impl Dir {
     pub fn temp() -> anyhow::Result<Dir> {
         // `MILLRACE_TEST_DIR` places the data on a chosen disk.
-        let base =
-            std::env::var_os("MILLRACE_TEST_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
-        let dir = tempfile::Builder::new()
-            .prefix("millrace-test-")
-            .tempdir_in(base)?;
+        let base = std::env::var_os("MILLRACE_TEST_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
+        let dir = tempfile::Builder::new().prefix("millrace-test-").tempdir_in(base)?;
         Ok(Dir::Temp(Arc::new(dir)))
     }
 
@@ -147,10 +144,7 @@ impl Spec {
     }
 
     pub fn setting(&self, key: &str) -> Option<&str> {
-        self.settings
-            .iter()
-            .find(|(k, _)| k == key)
-            .map(|(_, v)| v.as_str())
+        self.settings.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
     }
 
     pub fn addr(&self) -> String {

@@ -46,33 +46,15 @@ impl Batch {
             push_record(&mut payload, count, value);
             count += 1;
         }
-        Batch {
-            attributes: 0,
-            base_timestamp,
-            producer_id: -1,
-            producer_epoch: -1,
-            sequence: -1,
-            count,
-            payload,
-        }
+        Batch { attributes: 0, base_timestamp, producer_id: -1, producer_epoch: -1, sequence: -1, count, payload }
     }
 
     /// The bytes of the batch with a right length and checksum.
     pub fn encode(&self) -> Vec<u8> {
         let mut w = Writer::with_capacity(HEADER + self.payload.len());
-        w.i64(0)
-            .i32((HEADER - 12 + self.payload.len()) as i32)
-            .i32(-1)
-            .i8(2)
-            .i32(0);
-        w.i16(self.attributes)
-            .i32(self.count - 1)
-            .i64(self.base_timestamp)
-            .i64(self.base_timestamp);
-        w.i64(self.producer_id)
-            .i16(self.producer_epoch)
-            .i32(self.sequence)
-            .i32(self.count);
+        w.i64(0).i32((HEADER - 12 + self.payload.len()) as i32).i32(-1).i8(2).i32(0);
+        w.i16(self.attributes).i32(self.count - 1).i64(self.base_timestamp).i64(self.base_timestamp);
+        w.i64(self.producer_id).i16(self.producer_epoch).i32(self.sequence).i32(self.count);
         w.bytes_raw(&self.payload);
         let mut bytes = w.into_vec();
         seal(&mut bytes);

@@ -37,13 +37,7 @@ pub const FETCH_VERSION: i16 = 4;
 /// Body of a Produce request for one partition.
 pub fn produce_body(part: &ProducePart<'_>, acks: i16, timeout_ms: i32) -> Vec<u8> {
     let mut w = Writer::with_capacity(part.batch.len() + 64);
-    w.null_string()
-        .i16(acks)
-        .i32(timeout_ms)
-        .i32(1)
-        .string(part.topic)
-        .i32(1)
-        .i32(part.partition);
+    w.null_string().i16(acks).i32(timeout_ms).i32(1).string(part.topic).i32(1).i32(part.partition);
     w.bytes(part.batch);
     w.into_vec()
 }
@@ -55,26 +49,13 @@ pub fn produce_answer(body: &[u8]) -> anyhow::Result<ProduceResult> {
     r.string()?;
     anyhow::ensure!(r.i32()? == 1, "one partition was sent");
     r.i32()?;
-    Ok(ProduceResult {
-        error: r.i16()?,
-        base_offset: r.i64()?,
-    })
+    Ok(ProduceResult { error: r.i16()?, base_offset: r.i64()? })
 }
 
 /// Body of a Produce request with the same batch for `count` partitions, and where their indices stand in it.
-pub fn produce_many_body(
-    topic: &str,
-    count: usize,
-    batch: &[u8],
-    timeout_ms: i32,
-) -> (Vec<u8>, Vec<usize>) {
+pub fn produce_many_body(topic: &str, count: usize, batch: &[u8], timeout_ms: i32) -> (Vec<u8>, Vec<usize>) {
     let mut w = Writer::with_capacity(count * (batch.len() + 8) + 64);
-    w.null_string()
-        .i16(-1)
-        .i32(timeout_ms)
-        .i32(1)
-        .string(topic)
-        .i32(count as i32);
+    w.null_string().i16(-1).i32(timeout_ms).i32(1).string(topic).i32(count as i32);
     let at = (0..count)
         .map(|_| {
             let at = w.as_slice().len();
@@ -102,17 +83,8 @@ pub fn produce_many_answer(body: &[u8]) -> anyhow::Result<i16> {
 /// Body of a Fetch request for one partition.
 pub fn fetch_body(part: &FetchPart<'_>, max_wait_ms: i32, min_bytes: i32) -> Vec<u8> {
     let mut w = Writer::new();
-    w.i32(-1)
-        .i32(max_wait_ms)
-        .i32(min_bytes)
-        .i32(part.max_bytes)
-        .i8(0);
-    w.i32(1)
-        .string(part.topic)
-        .i32(1)
-        .i32(part.partition)
-        .i64(part.offset)
-        .i32(part.max_bytes);
+    w.i32(-1).i32(max_wait_ms).i32(min_bytes).i32(part.max_bytes).i8(0);
+    w.i32(1).string(part.topic).i32(1).i32(part.partition).i64(part.offset).i32(part.max_bytes);
     w.into_vec()
 }
 
@@ -139,20 +111,10 @@ impl Conn {
     }
 
     /// Creates a topic with one replica; returns the error code.
-    pub fn create_topic(
-        &mut self,
-        name: &str,
-        partitions: i32,
-        configs: &[(&str, &str)],
-    ) -> anyhow::Result<i16> {
+    pub fn create_topic(&mut self, name: &str, partitions: i32, configs: &[(&str, &str)]) -> anyhow::Result<i16> {
         const TIMEOUT_MS: i32 = 50_000;
         let mut w = Writer::new();
-        w.i32(1)
-            .string(name)
-            .i32(partitions)
-            .i16(1)
-            .i32(0)
-            .i32(configs.len() as i32);
+        w.i32(1).string(name).i32(partitions).i16(1).i32(0).i32(configs.len() as i32);
         for (key, value) in configs {
             w.string(key).string(value);
         }
@@ -180,11 +142,7 @@ impl Conn {
 
     /// Partitions of a topic that have a leader; 0 if the topic is not known yet.
     pub fn partitions_with_leader(&mut self, topic: &str) -> anyhow::Result<usize> {
-        let answer = self.call(
-            key::METADATA,
-            1,
-            Writer::new().i32(1).string(topic).as_slice(),
-        )?;
+        let answer = self.call(key::METADATA, 1, Writer::new().i32(1).string(topic).as_slice())?;
         let mut r = Reader::new(&answer);
         r.array_of(|r| Ok((r.i32()?, r.string()?, r.i32()?, r.opt_string()?)))?;
         r.i32()?;
@@ -200,22 +158,13 @@ impl Conn {
                 r.array_of(Reader::i32)?;
                 Ok(error == 0 && leader >= 0)
             })?;
-            Ok(if error == 0 {
-                leaders.iter().filter(|ok| **ok).count()
-            } else {
-                0
-            })
+            Ok(if error == 0 { leaders.iter().filter(|ok| **ok).count() } else { 0 })
         })?;
         topics.first().copied().context("no topic in the answer")
     }
 
     /// Creates a topic and waits until every partition has a leader.
-    pub fn create_and_wait(
-        &mut self,
-        name: &str,
-        partitions: i32,
-        configs: &[(&str, &str)],
-    ) -> anyhow::Result<()> {
+    pub fn create_and_wait(&mut self, name: &str, partitions: i32, configs: &[(&str, &str)]) -> anyhow::Result<()> {
         const LIMIT: std::time::Duration = std::time::Duration::from_secs(120);
         let error = self.create_topic(name, partitions, configs)?;
         anyhow::ensure!(error == 0, "create {name}: error {error}");
@@ -233,38 +182,20 @@ impl Conn {
 
     pub fn produce(&mut self, part: &ProducePart<'_>, acks: i16) -> anyhow::Result<ProduceResult> {
         const TIMEOUT_MS: i32 = 30_000;
-        let answer = self.call(
-            key::PRODUCE,
-            PRODUCE_VERSION,
-            &produce_body(part, acks, TIMEOUT_MS),
-        )?;
+        let answer = self.call(key::PRODUCE, PRODUCE_VERSION, &produce_body(part, acks, TIMEOUT_MS))?;
         produce_answer(&answer)
     }
 
     pub fn fetch(&mut self, part: &FetchPart<'_>, max_wait_ms: i32) -> anyhow::Result<FetchResult> {
         let answer = self.call(key::FETCH, FETCH_VERSION, &fetch_body(part, max_wait_ms, 1))?;
         let (error, high_watermark, records) = fetch_answer(&answer)?;
-        Ok(FetchResult {
-            error,
-            high_watermark,
-            records: records.to_vec(),
-        })
+        Ok(FetchResult { error, high_watermark, records: records.to_vec() })
     }
 
     /// Offset for a timestamp or −1 (latest), −2 (earliest): (error, offset).
-    pub fn list_offset(
-        &mut self,
-        topic: &str,
-        partition: i32,
-        timestamp: i64,
-    ) -> anyhow::Result<(i16, i64)> {
+    pub fn list_offset(&mut self, topic: &str, partition: i32, timestamp: i64) -> anyhow::Result<(i16, i64)> {
         let mut w = Writer::new();
-        w.i32(-1)
-            .i32(1)
-            .string(topic)
-            .i32(1)
-            .i32(partition)
-            .i64(timestamp);
+        w.i32(-1).i32(1).string(topic).i32(1).i32(partition).i64(timestamp);
         let answer = self.call(key::LIST_OFFSETS, 1, w.as_slice())?;
         let mut r = Reader::new(&answer);
         anyhow::ensure!(r.i32()? == 1, "one topic was asked");
@@ -278,11 +209,7 @@ impl Conn {
 
     /// A new producer id and epoch for an idempotent producer.
     pub fn init_producer_id(&mut self) -> anyhow::Result<(i64, i16)> {
-        let answer = self.call(
-            key::INIT_PRODUCER_ID,
-            0,
-            Writer::new().null_string().i32(60_000).as_slice(),
-        )?;
+        let answer = self.call(key::INIT_PRODUCER_ID, 0, Writer::new().null_string().i32(60_000).as_slice())?;
         let mut r = Reader::new(&answer);
         r.i32()?;
         let error = r.i16()?;
@@ -291,12 +218,7 @@ impl Conn {
     }
 
     /// Offset that a group has committed: (error, offset).
-    pub fn committed(
-        &mut self,
-        group: &str,
-        topic: &str,
-        partition: i32,
-    ) -> anyhow::Result<(i16, i64)> {
+    pub fn committed(&mut self, group: &str, topic: &str, partition: i32) -> anyhow::Result<(i16, i64)> {
         let mut w = Writer::new();
         w.string(group).i32(1).string(topic).i32(1).i32(partition);
         let answer = self.call(key::OFFSET_FETCH, 1, w.as_slice())?;

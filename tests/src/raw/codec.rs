@@ -97,10 +97,7 @@ impl<'a> Reader<'a> {
         self.take(usize::try_from(n).unwrap_or(0))
     }
     /// Reads an array; null reads as empty.
-    pub fn array_of<T>(
-        &mut self,
-        mut item: impl FnMut(&mut Self) -> anyhow::Result<T>,
-    ) -> anyhow::Result<Vec<T>> {
+    pub fn array_of<T>(&mut self, mut item: impl FnMut(&mut Self) -> anyhow::Result<T>) -> anyhow::Result<Vec<T>> {
         let n = self.i32()?;
         (0..n.max(0)).map(|_| item(self)).collect()
     }

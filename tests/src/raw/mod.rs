@@ -80,18 +80,12 @@ impl Conn {
     /// Like [`Conn::receive`], into a buffer that is used again.
     pub fn receive_into(&mut self, body: &mut Vec<u8>) -> anyhow::Result<i32> {
         let mut head = [0u8; 8];
-        self.stream
-            .read_exact(&mut head)
-            .context("read the head of an answer")?;
+        self.stream.read_exact(&mut head).context("read the head of an answer")?;
         let size = i32::from_be_bytes([head[0], head[1], head[2], head[3]]);
-        let size = usize::try_from(size)
-            .ok()
-            .filter(|n| (4..=ANSWER_BYTES).contains(n))
-            .context("size of an answer")?;
+        let size =
+            usize::try_from(size).ok().filter(|n| (4..=ANSWER_BYTES).contains(n)).context("size of an answer")?;
         body.resize(size - 4, 0);
-        self.stream
-            .read_exact(body)
-            .context("read the body of an answer")?;
+        self.stream.read_exact(body).context("read the body of an answer")?;
         Ok(i32::from_be_bytes([head[4], head[5], head[6], head[7]]))
     }
 

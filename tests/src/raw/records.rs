@@ -36,10 +36,7 @@ pub fn records(bytes: &[u8]) -> anyhow::Result<Vec<Record>> {
 fn batch_records(batch: &[u8], out: &mut Vec<Record>) -> anyhow::Result<()> {
     let base = Reader::new(batch).i64()?;
     let crc = Reader::new(&batch[CRC_AT..]).i32()? as u32;
-    anyhow::ensure!(
-        crc32c::crc32c(&batch[ATTRIBUTES_AT..]) == crc,
-        "checksum of the batch at {base}"
-    );
+    anyhow::ensure!(crc32c::crc32c(&batch[ATTRIBUTES_AT..]) == crc, "checksum of the batch at {base}");
     let attributes = Reader::new(&batch[ATTRIBUTES_AT..]).i16()?;
     anyhow::ensure!(attributes & 7 == 0, "the batch at {base} is compressed");
     let count = Reader::new(&batch[COUNT_AT..]).i32()?;
@@ -54,15 +51,9 @@ fn batch_records(batch: &[u8], out: &mut Vec<Record>) -> anyhow::Result<()> {
         record.take(usize::try_from(key).unwrap_or(0))?;
         let value = varint(&mut record)?;
         let value = record.take(usize::try_from(value).unwrap_or(0))?.to_vec();
-        out.push(Record {
-            offset: base + delta,
-            value,
-        });
+        out.push(Record { offset: base + delta, value });
     }
-    anyhow::ensure!(
-        r.remaining() == 0,
-        "bytes after the records of the batch at {base}"
-    );
+    anyhow::ensure!(r.remaining() == 0, "bytes after the records of the batch at {base}");
     Ok(())
 }
 
@@ -76,9 +67,7 @@ fn varint(r: &mut Reader<'_>) -> anyhow::Result<i64> {
             return Ok((value >> 1) as i64 ^ -((value & 1) as i64));
         }
         shift += 7;
-        (shift <= LONGEST)
-            .then_some(())
-            .context("varint is too long")?;
+        (shift <= LONGEST).then_some(()).context("varint is too long")?;
     }
 }
 
@@ -93,9 +82,7 @@ mod tests {
         let bytes = Batch::of_values(values, 5).encode();
         let got = records(&[bytes.clone(), bytes[..20].to_vec()].concat()).unwrap();
         assert_eq!(
-            got.iter()
-                .map(|r| (r.offset, r.value.as_slice()))
-                .collect::<Vec<_>>(),
+            got.iter().map(|r| (r.offset, r.value.as_slice())).collect::<Vec<_>>(),
             [(0, &b"a"[..]), (1, b""), (2, b"ccc")]
         );
     }

@@ -34,10 +34,7 @@ fn bomb(codec: Codec) -> Vec<u8> {
             vec![0xff, 0xff, 0xff, 0xff, 0x0f, 0x00]
         }
         Codec::Lz4 => {
-            let mut out = lz4::EncoderBuilder::new()
-                .level(1)
-                .build(Vec::new())
-                .unwrap();
+            let mut out = lz4::EncoderBuilder::new().level(1).build(Vec::new()).unwrap();
             zeros(&mut out);
             let (bytes, result) = out.finish();
             result.unwrap();
@@ -52,25 +49,11 @@ fn bomb(codec: Codec) -> Vec<u8> {
 }
 
 fn produce(conn: &mut Conn, batch: &[u8]) -> i16 {
-    conn.produce(
-        &ProducePart {
-            topic: TOPIC,
-            partition: 0,
-            batch,
-        },
-        -1,
-    )
-    .unwrap()
-    .error
+    conn.produce(&ProducePart { topic: TOPIC, partition: 0, batch }, -1).unwrap().error
 }
 
 fn stored(conn: &mut Conn) -> Vec<u8> {
-    let part = FetchPart {
-        topic: TOPIC,
-        partition: 0,
-        offset: 0,
-        max_bytes: 64 << 20,
-    };
+    let part = FetchPart { topic: TOPIC, partition: 0, offset: 0, max_bytes: 64 << 20 };
     conn.fetch(&part, 0).unwrap().records
 }
 
@@ -78,8 +61,7 @@ fn stored(conn: &mut Conn) -> Vec<u8> {
 fn bombs_are_refused() {
     survives(limited_broker(), |broker| {
         let mut conn = Conn::open(broker.port()).unwrap();
-        conn.create_and_wait(TOPIC, 1, &[("max.message.bytes", "20000000")])
-            .unwrap();
+        conn.create_and_wait(TOPIC, 1, &[("max.message.bytes", "20000000")]).unwrap();
         for codec in [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
             for count in [1, 1000, i32::MAX] {
                 let mut batch = Batch::of_values([], 1_700_000_000_000);
@@ -104,8 +86,7 @@ fn no_bad_byte_reaches_the_log() {
         let mut accepted = Vec::new();
         for round in 0..ROUNDS {
             let value = (round as u64).to_be_bytes();
-            let mut batch =
-                Batch::of_values([value.as_slice(), b"second"], 1_700_000_000_000).encode();
+            let mut batch = Batch::of_values([value.as_slice(), b"second"], 1_700_000_000_000).encode();
             let damaged = round % 3 != 0;
             if damaged {
                 // Everything behind the length but the leader epoch and the checksum is covered by the checksum.

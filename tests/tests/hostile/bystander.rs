@@ -45,11 +45,7 @@ impl Bystander {
         let mut took = self.thread.join().expect("the bystander was disturbed");
         took.sort();
         let usual = took[took.len() * 95 / 100];
-        assert!(
-            usual < USUAL,
-            "19 of 20 round trips of another client took up to {usual:?} ({} in all)",
-            took.len()
-        );
+        assert!(usual < USUAL, "19 of 20 round trips of another client took up to {usual:?} ({} in all)", took.len());
     }
 }
 
@@ -57,27 +53,11 @@ impl Bystander {
 fn round_trip(conn: &mut Conn, expected: i64) {
     let value = expected.to_be_bytes();
     let batch = Batch::of_values([value.as_slice()], 1_700_000_000_000).encode();
-    let part = ProducePart {
-        topic: TOPIC,
-        partition: PARTITION,
-        batch: &batch,
-    };
+    let part = ProducePart { topic: TOPIC, partition: PARTITION, batch: &batch };
     let done = conn.produce(&part, -1).unwrap();
-    assert_eq!(
-        (done.error, done.base_offset),
-        (0, expected),
-        "a record of another client"
-    );
-    let part = FetchPart {
-        topic: TOPIC,
-        partition: PARTITION,
-        offset: expected,
-        max_bytes: 1 << 20,
-    };
+    assert_eq!((done.error, done.base_offset), (0, expected), "a record of another client");
+    let part = FetchPart { topic: TOPIC, partition: PARTITION, offset: expected, max_bytes: 1 << 20 };
     let read = conn.fetch(&part, 1000).unwrap();
     assert_eq!(read.error, 0);
-    assert!(
-        read.records.windows(value.len()).any(|w| w == value),
-        "the record at {expected} was not read back"
-    );
+    assert!(read.records.windows(value.len()).any(|w| w == value), "the record at {expected} was not read back");
 }

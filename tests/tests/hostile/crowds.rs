@@ -13,18 +13,8 @@ use crate::{limited, limited_broker, survives};
 fn raise_open_files(wanted: u64) {
     let limit = getrlimit(Resource::Nofile);
     let maximum = limit.maximum.unwrap_or(u64::MAX);
-    assert!(
-        maximum >= wanted,
-        "the hard limit of open files is {maximum}, the test needs {wanted}"
-    );
-    setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: Some(wanted),
-            maximum: limit.maximum,
-        },
-    )
-    .unwrap();
+    assert!(maximum >= wanted, "the hard limit of open files is {maximum}, the test needs {wanted}");
+    setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum }).unwrap();
 }
 
 #[test]
@@ -34,20 +24,12 @@ fn five_thousand_connections() {
     raise_open_files(CONNECTIONS as u64 + 200);
     survives(limited_broker(), |broker| {
         let before = proc::rss_bytes(broker.pid()).unwrap();
-        let mut conns: Vec<Conn> = (0..CONNECTIONS)
-            .map(|_| Conn::open(broker.port()).unwrap())
-            .collect();
+        let mut conns: Vec<Conn> = (0..CONNECTIONS).map(|_| Conn::open(broker.port()).unwrap()).collect();
         for conn in &mut conns {
             conn.call(key::API_VERSIONS, 0, &[]).unwrap();
         }
-        let each = proc::rss_bytes(broker.pid())
-            .unwrap()
-            .saturating_sub(before)
-            / CONNECTIONS as u64;
-        assert!(
-            each <= BYTES_EACH,
-            "{each} bytes of resident memory per idle connection"
-        );
+        let each = proc::rss_bytes(broker.pid()).unwrap().saturating_sub(before) / CONNECTIONS as u64;
+        assert!(each <= BYTES_EACH, "{each} bytes of resident memory per idle connection");
         for conn in conns.iter_mut().step_by(97) {
             assert_eq!(conn.broker_count().unwrap(), 1);
         }
@@ -61,9 +43,7 @@ fn slow_senders() {
     const TICK: Duration = Duration::from_millis(200);
     survives(limited_broker(), |broker| {
         let request = frame(key::METADATA, 1, 1, &0i32.to_be_bytes());
-        let mut conns: Vec<Conn> = (0..CONNECTIONS)
-            .map(|_| Conn::open(broker.port()).unwrap())
-            .collect();
+        let mut conns: Vec<Conn> = (0..CONNECTIONS).map(|_| Conn::open(broker.port()).unwrap()).collect();
         let start = Instant::now();
         // One byte of the request at a time on each connection; the last ones complete it.
         let mut sent = 0;
@@ -85,25 +65,16 @@ fn slow_senders() {
 fn connections_without_a_word() {
     const CONNECTIONS: usize = 1_000;
     raise_open_files(CONNECTIONS as u64 + 200);
-    let spec = Spec::new(Peer::Millrace)
-        .unwrap()
-        .set("connections.max.idle.ms", "1000");
+    let spec = Spec::new(Peer::Millrace).unwrap().set("connections.max.idle.ms", "1000");
     survives(limited(spec), |broker| {
         let files = proc::open_files(broker.pid()).unwrap();
-        let held: Vec<Conn> = (0..CONNECTIONS)
-            .map(|_| Conn::open(broker.port()).unwrap())
-            .collect();
+        let held: Vec<Conn> = (0..CONNECTIONS).map(|_| Conn::open(broker.port()).unwrap()).collect();
         // Half of them vanish in the middle of a request.
         for mut conn in held.into_iter().step_by(2) {
             conn.send_bytes(&[0, 0, 1, 0, 0, 3]).unwrap();
         }
         let back = || Ok((proc::open_files(broker.pid())? <= files + 5).then_some(()));
-        proc::wait_for(
-            "the broker to close what is idle",
-            Duration::from_secs(30),
-            back,
-        )
-        .unwrap();
+        proc::wait_for("the broker to close what is idle", Duration::from_secs(30), back).unwrap();
     });
 }
 
@@ -114,41 +85,23 @@ fn readers_that_take_nothing() {
     const ASKED: i32 = 50_000_000;
     survives(limited_broker(), |broker| {
         let mut conn = Conn::open(broker.port()).unwrap();
-        conn.create_and_wait("slow", 1, &[("max.message.bytes", "10000000")])
-            .unwrap();
+        conn.create_and_wait("slow", 1, &[("max.message.bytes", "10000000")]).unwrap();
         let mut value = vec![0; 1 << 20];
         fill(&mut value, 1);
         let batch = Batch::of_values([value.as_slice()], 1_700_000_000_000).encode();
         for _ in 0..BATCHES {
-            let part = ProducePart {
-                topic: "slow",
-                partition: 0,
-                batch: &batch,
-            };
+            let part = ProducePart { topic: "slow", partition: 0, batch: &batch };
             assert_eq!(conn.produce(&part, -1).unwrap().error, 0);
         }
-        let part = FetchPart {
-            topic: "slow",
-            partition: 0,
-            offset: 0,
-            max_bytes: ASKED,
-        };
-        let mut readers: Vec<Conn> = (0..READERS)
-            .map(|_| Conn::open(broker.port()).unwrap())
-            .collect();
+        let part = FetchPart { topic: "slow", partition: 0, offset: 0, max_bytes: ASKED };
+        let mut readers: Vec<Conn> = (0..READERS).map(|_| Conn::open(broker.port()).unwrap()).collect();
         for reader in &mut readers {
-            reader
-                .send(key::FETCH, FETCH_VERSION, &fetch_body(&part, 1000, 1))
-                .unwrap();
+            reader.send(key::FETCH, FETCH_VERSION, &fetch_body(&part, 1000, 1)).unwrap();
         }
         // Somebody who does read is served, again and again, to the end of the log.
         let end = BATCHES as i64;
         for offset in 0..end {
-            let part = FetchPart {
-                offset,
-                max_bytes: 2_000_000,
-                ..part
-            };
+            let part = FetchPart { offset, max_bytes: 2_000_000, ..part };
             let read = conn.fetch(&part, 1000).unwrap();
             assert_eq!((read.error, read.high_watermark), (0, end));
         }

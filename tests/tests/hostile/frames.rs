@@ -74,8 +74,7 @@ fn announced_lengths_reserve_nothing() {
                 let mut conn = Conn::open(broker.port()).unwrap();
                 conn.send_bytes(&announced).unwrap();
                 // The header of a Produce request, so that the full length is allowed.
-                conn.send_bytes(&[0, 0, 0, 9, 0, 0, 0, 1, 0, 1, b'x', 0])
-                    .unwrap();
+                conn.send_bytes(&[0, 0, 0, 9, 0, 0, 0, 1, 0, 1, b'x', 0]).unwrap();
                 conn
             })
             .collect();
@@ -89,47 +88,14 @@ fn announced_lengths_reserve_nothing() {
 /// Whole frames to be damaged.
 fn valid_frames() -> Vec<Vec<u8>> {
     let batch = Batch::of_values([b"value".as_slice()], 1_700_000_000_000).encode();
-    let part = ProducePart {
-        topic: "nowhere",
-        partition: 0,
-        batch: &batch,
-    };
-    let fetch = calls::FetchPart {
-        topic: "nowhere",
-        partition: 0,
-        offset: 0,
-        max_bytes: 1000,
-    };
+    let part = ProducePart { topic: "nowhere", partition: 0, batch: &batch };
+    let fetch = calls::FetchPart { topic: "nowhere", partition: 0, offset: 0, max_bytes: 1000 };
     vec![
-        frame(
-            key::PRODUCE,
-            calls::PRODUCE_VERSION,
-            1,
-            &calls::produce_body(&part, -1, 1000),
-        ),
-        frame(
-            key::FETCH,
-            calls::FETCH_VERSION,
-            1,
-            &calls::fetch_body(&fetch, 0, 0),
-        ),
-        frame(
-            key::METADATA,
-            4,
-            1,
-            Writer::new()
-                .i32(1)
-                .string("nowhere")
-                .bool(false)
-                .as_slice(),
-        ),
+        frame(key::PRODUCE, calls::PRODUCE_VERSION, 1, &calls::produce_body(&part, -1, 1000)),
+        frame(key::FETCH, calls::FETCH_VERSION, 1, &calls::fetch_body(&fetch, 0, 0)),
+        frame(key::METADATA, 4, 1, Writer::new().i32(1).string("nowhere").bool(false).as_slice()),
         frame(key::API_VERSIONS, 0, 1, &[]),
-        frame(
-            key::FIND_COORDINATOR,
-            1,
-            1,
-            Writer::new().string("group").i8(0).as_slice(),
-        ),
+        frame(key::FIND_COORDINATOR, 1, 1, Writer::new().string("group").i8(0).as_slice()),
         frame(
             11,
             2,
@@ -145,12 +111,7 @@ fn valid_frames() -> Vec<Vec<u8>> {
                 .bytes(b"x")
                 .as_slice(),
         ),
-        frame(
-            key::INIT_PRODUCER_ID,
-            0,
-            1,
-            Writer::new().null_string().i32(1000).as_slice(),
-        ),
+        frame(key::INIT_PRODUCER_ID, 0, 1, Writer::new().null_string().i32(1000).as_slice()),
     ]
 }
 
@@ -163,21 +124,12 @@ fn truncation_at_every_byte() {
                 let mut conn = Conn::open(broker.port()).unwrap();
                 conn.send_bytes(&whole[..cut]).unwrap();
                 conn.stream().shutdown(Shutdown::Write).unwrap();
-                assert!(
-                    reacts(&conn),
-                    "API {}, cut at {cut}: neither closed nor answered",
-                    whole[5]
-                );
+                assert!(reacts(&conn), "API {}, cut at {cut}: neither closed nor answered", whole[5]);
                 // The length agrees with what comes, and the request ends inside.
                 let mut conn = Conn::open(broker.port()).unwrap();
                 conn.send_bytes(&((cut - 4) as i32).to_be_bytes()).unwrap();
                 let _ = conn.send_bytes(&whole[4..cut]);
-                assert!(
-                    reacts(&conn),
-                    "API {}, body of {} bytes: neither closed nor answered",
-                    whole[5],
-                    cut - 4
-                );
+                assert!(reacts(&conn), "API {}, body of {} bytes: neither closed nor answered", whole[5], cut - 4);
             }
         }
     });
@@ -188,26 +140,19 @@ fn arrays_larger_than_their_frame() {
     survives(limited_broker(), |broker| {
         // The smallest of them: Metadata with a count of 2^31 - 1 and nothing behind it.
         let mut conn = Conn::open(broker.port()).unwrap();
-        conn.send(key::METADATA, 0, &i32::MAX.to_be_bytes())
-            .unwrap();
+        conn.send(key::METADATA, 0, &i32::MAX.to_be_bytes()).unwrap();
         assert!(closes(&conn), "an array of 2^31 - 1 topics was not refused");
         for (api, versions) in APIS {
             for version in versions {
-                for filler in [
-                    &[0x7f, 0xff, 0xff, 0xff][..],
-                    &[0xff, 0xff, 0xff, 0xff, 0x07],
-                    &[0, 0x7f, 0xff, 0xff, 0xff],
-                    &[0],
-                ] {
+                for filler in
+                    [&[0x7f, 0xff, 0xff, 0xff][..], &[0xff, 0xff, 0xff, 0xff, 0x07], &[0, 0x7f, 0xff, 0xff, 0xff], &[0]]
+                {
                     for length in [1, 5, 40, 400] {
                         let body: Vec<u8> = filler.iter().copied().cycle().take(length).collect();
                         let mut conn = Conn::open(broker.port()).unwrap();
                         conn.send(api, version, &body).unwrap();
                         conn.stream().shutdown(Shutdown::Write).unwrap();
-                        assert!(
-                            reacts(&conn),
-                            "API {api} version {version} with {length} bytes of {filler:x?}"
-                        );
+                        assert!(reacts(&conn), "API {api} version {version} with {length} bytes of {filler:x?}");
                     }
                 }
             }
@@ -218,15 +163,7 @@ fn arrays_larger_than_their_frame() {
 #[test]
 fn unknown_apis_and_versions_close_the_connection() {
     survives(limited_broker(), |broker| {
-        for (api, version) in [
-            (-1, 0),
-            (4, 0),
-            (999, 0),
-            (i16::MAX, i16::MAX),
-            (0, -1),
-            (3, 99),
-            (1, 3),
-        ] {
+        for (api, version) in [(-1, 0), (4, 0), (999, 0), (i16::MAX, i16::MAX), (0, -1), (3, 99), (1, 3)] {
             let mut conn = Conn::open(broker.port()).unwrap();
             conn.send(api, version, &[0; 16]).unwrap();
             assert!(closes(&conn), "API {api} version {version} was not refused");
@@ -240,23 +177,11 @@ fn a_client_that_takes_no_answers_is_held_back() {
     survives(limited_broker(), |broker| {
         let request = frame(key::API_VERSIONS, 0, 7, &[]);
         let mut conn = Conn::open(broker.port()).unwrap();
-        conn.stream()
-            .set_write_timeout(Some(Duration::from_secs(2)))
-            .unwrap();
-        let block: Vec<u8> = request
-            .iter()
-            .copied()
-            .cycle()
-            .take(request.len() * 100)
-            .collect();
+        conn.stream().set_write_timeout(Some(Duration::from_secs(2))).unwrap();
+        let block: Vec<u8> = request.iter().copied().cycle().take(request.len() * 100).collect();
         // The broker stops reading long before everything is sent.
-        let sent = (0..FLOOD / 100)
-            .take_while(|_| conn.stream().write_all(&block).is_ok())
-            .count();
-        assert!(
-            sent < FLOOD / 100,
-            "{FLOOD} unanswered requests were taken in"
-        );
+        let sent = (0..FLOOD / 100).take_while(|_| conn.stream().write_all(&block).is_ok()).count();
+        assert!(sent < FLOOD / 100, "{FLOOD} unanswered requests were taken in");
         // What it took in is answered, in order and whole.
         for _ in 0..sent * 100 {
             assert_eq!(conn.receive().unwrap().0, 7);

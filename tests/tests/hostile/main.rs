@@ -31,14 +31,7 @@ fn survives(mut broker: Broker, attack: impl FnOnce(&Broker)) {
     attack(&broker);
     let peak = proc::peak_rss_bytes(broker.pid()).unwrap();
     bystander.finish();
-    assert!(
-        broker.is_running(),
-        "the broker ended\n{}",
-        broker.log_text()
-    );
-    assert!(
-        peak < before + GROWTH,
-        "resident memory rose from {before} to {peak} bytes"
-    );
+    assert!(broker.is_running(), "the broker ended\n{}", broker.log_text());
+    assert!(peak < before + GROWTH, "resident memory rose from {before} to {peak} bytes");
     broker.stop().unwrap();
 }

@@ -117,11 +117,7 @@ impl<W: Waiters> ClassicGroup<W> {
     /// The group as a stored generation describes it. Sessions are not running yet.
     pub fn restore(stored: GroupMetadata) -> Self {
         let mut group = ClassicGroup::new(0);
-        group.state = if stored.members.is_empty() {
-            State::Empty
-        } else {
-            State::Stable
-        };
+        group.state = if stored.members.is_empty() { State::Empty } else { State::Stable };
         group.state_time_ms = stored.state_time_ms;
         group.generation = stored.generation;
         group.leader = stored.leader.map(Arc::from);
@@ -132,14 +128,9 @@ impl<W: Waiters> ClassicGroup<W> {
                 instance_id: member.instance_id,
                 client_id: member.client_id,
                 client_host: member.client_host,
-                rebalance_timeout_ms: member
-                    .rebalance_timeout_ms
-                    .unwrap_or(member.session_timeout_ms),
+                rebalance_timeout_ms: member.rebalance_timeout_ms.unwrap_or(member.session_timeout_ms),
                 session_timeout_ms: member.session_timeout_ms,
-                protocols: vec![Protocol {
-                    name: protocol.clone(),
-                    metadata: member.subscription,
-                }],
+                protocols: vec![Protocol { name: protocol.clone(), metadata: member.subscription }],
                 assignment: member.assignment,
                 is_new: false,
                 awaiting_join: None,
@@ -209,20 +200,11 @@ impl<W: Waiters> ClassicGroup<W> {
 
     /// The longest rebalance timeout of the members, in milliseconds.
     pub fn rebalance_timeout_ms(&self) -> i32 {
-        self.members
-            .values()
-            .map(|m| m.rebalance_timeout_ms)
-            .max()
-            .unwrap_or(0)
-            .max(0)
+        self.members.values().map(|m| m.rebalance_timeout_ms).max().unwrap_or(0).max(0)
     }
 
     /// Whether the sender is the member that it says it is: UNKNOWN_MEMBER_ID or FENCED_INSTANCE_ID if not.
-    pub fn check_member(
-        &self,
-        member_id: &str,
-        instance_id: Option<&str>,
-    ) -> Result<(), ErrorCode> {
+    pub fn check_member(&self, member_id: &str, instance_id: Option<&str>) -> Result<(), ErrorCode> {
         if let Some(instance) = instance_id {
             match self.static_members.get(instance) {
                 None => return Err(ErrorCode::UnknownMemberId),
@@ -232,11 +214,7 @@ impl<W: Waiters> ClassicGroup<W> {
                 Some(_) => {}
             }
         }
-        if self.members.contains_key(member_id) {
-            Ok(())
-        } else {
-            Err(ErrorCode::UnknownMemberId)
-        }
+        if self.members.contains_key(member_id) { Ok(()) } else { Err(ErrorCode::UnknownMemberId) }
     }
 
     /// Whether a member with these protocols fits in.
@@ -246,9 +224,7 @@ impl<W: Waiters> ClassicGroup<W> {
         }
         let all = self.members.len();
         self.protocol_type.as_deref() == Some(protocol_type)
-            && protocols
-                .iter()
-                .any(|p| self.supported.get(&p.name).copied().unwrap_or(0) == all)
+            && protocols.iter().any(|p| self.supported.get(&p.name).copied().unwrap_or(0) == all)
     }
 
     /// Adds a member, which becomes the leader of a group without one.
@@ -262,8 +238,7 @@ impl<W: Waiters> ClassicGroup<W> {
 
     fn insert(&mut self, member: Member<W>) {
         if let Some(instance) = &member.instance_id {
-            self.static_members
-                .insert(instance.clone(), member.id.clone());
+            self.static_members.insert(instance.clone(), member.id.clone());
         }
         if self.leader.is_none() {
             self.leader = Some(member.id.clone());
@@ -380,10 +355,7 @@ impl<W: Waiters> ClassicGroup<W> {
             }
         }
         let most = votes.values().copied().max()?;
-        votes
-            .into_iter()
-            .find(|(_, count)| *count == most)
-            .map(|(name, _)| name.to_owned())
+        votes.into_iter().find(|(_, count)| *count == most).map(|(name, _)| name.to_owned())
     }
 
     /// Starts the next generation with the members that are there.
@@ -392,14 +364,7 @@ impl<W: Waiters> ClassicGroup<W> {
         self.protocol = self.select_protocol();
         self.subscribed = self.subscribed_topics();
         let empty = self.members.is_empty();
-        self.enter(
-            if empty {
-                State::Empty
-            } else {
-                State::CompletingRebalance
-            },
-            now_ms,
-        );
+        self.enter(if empty { State::Empty } else { State::CompletingRebalance }, now_ms);
         self.pending_syncs.clear();
     }
 

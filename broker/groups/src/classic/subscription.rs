@@ -16,10 +16,7 @@ pub fn read_topics(metadata: &Bytes, topics: &mut BTreeSet<String>) -> Result<()
     let mut reader = Reader::new(metadata.clone());
     let version = reader.i16()?;
     if version < 0 {
-        return Err(DecodeError::UnknownVersion {
-            what: "ConsumerProtocolSubscription",
-            version,
-        });
+        return Err(DecodeError::UnknownVersion { what: "ConsumerProtocolSubscription", version });
     }
     for _ in 0..reader.array(false)? {
         topics.insert(reader.string(false)?);
@@ -33,9 +30,7 @@ mod tests {
 
     #[test]
     fn topics_are_read_whatever_follows() {
-        let metadata = Bytes::from_static(
-            b"\x00\x03\x00\x00\x00\x02\x00\x01b\x00\x01a\xff\xff\xff\xff\x00\x00",
-        );
+        let metadata = Bytes::from_static(b"\x00\x03\x00\x00\x00\x02\x00\x01b\x00\x01a\xff\xff\xff\xff\x00\x00");
         let mut topics = BTreeSet::new();
         read_topics(&metadata, &mut topics).unwrap();
         assert_eq!(topics.into_iter().collect::<Vec<_>>(), ["a", "b"]);
@@ -45,19 +40,7 @@ mod tests {
     fn damage_is_an_error() {
         let mut topics = BTreeSet::new();
         assert!(read_topics(&Bytes::from_static(b""), &mut topics).is_err());
-        assert!(
-            read_topics(
-                &Bytes::from_static(b"\x00\x00\x7f\xff\xff\xff\x00\x01a"),
-                &mut topics
-            )
-            .is_err()
-        );
-        assert!(
-            read_topics(
-                &Bytes::from_static(b"\xff\xff\x00\x00\x00\x00"),
-                &mut topics
-            )
-            .is_err()
-        );
+        assert!(read_topics(&Bytes::from_static(b"\x00\x00\x7f\xff\xff\xff\x00\x01a"), &mut topics).is_err());
+        assert!(read_topics(&Bytes::from_static(b"\xff\xff\x00\x00\x00\x00"), &mut topics).is_err());
     }
 }

@@ -74,28 +74,19 @@ impl Reader {
     }
 
     pub fn string(&mut self, flexible: bool) -> Result<String> {
-        self.nullable_string(flexible)?
-            .ok_or(DecodeError::UnexpectedNull)
+        self.nullable_string(flexible)?.ok_or(DecodeError::UnexpectedNull)
     }
 
     /// A byte string, copied so that it does not keep the buffer that it came from.
     pub fn bytes(&mut self, flexible: bool) -> Result<Bytes> {
-        let len = if flexible {
-            self.length(true)?
-        } else {
-            usize::try_from(self.i32()?).ok()
-        };
+        let len = if flexible { self.length(true)? } else { usize::try_from(self.i32()?).ok() };
         let raw = self.take(len.ok_or(DecodeError::UnexpectedNull)?)?;
         Ok(Bytes::copy_from_slice(&raw))
     }
 
     /// The number of elements of an array; the caller reads them one by one, so that a false count costs nothing.
     pub fn array(&mut self, flexible: bool) -> Result<usize> {
-        let len = if flexible {
-            self.length(true)?
-        } else {
-            usize::try_from(self.i32()?).ok()
-        };
+        let len = if flexible { self.length(true)? } else { usize::try_from(self.i32()?).ok() };
         len.ok_or(DecodeError::UnexpectedNull)
     }
 

@@ -66,10 +66,7 @@ impl GroupMetadata {
         let mut reader = Reader::new(bytes);
         let version = reader.i16()?;
         if !(0..=NEWEST_READABLE_VERSION).contains(&version) {
-            return Err(DecodeError::UnknownVersion {
-                what: "GroupMetadataValue",
-                version,
-            });
+            return Err(DecodeError::UnknownVersion { what: "GroupMetadataValue", version });
         }
         let flexible = version >= 4;
         let mut group = GroupMetadata {
@@ -97,18 +94,10 @@ fn decode_member(reader: &mut Reader, version: i16) -> Result<MemberMetadata, De
     let flexible = version >= 4;
     let member = MemberMetadata {
         member_id: reader.string(flexible)?,
-        instance_id: if version >= 3 {
-            reader.nullable_string(flexible)?
-        } else {
-            None
-        },
+        instance_id: if version >= 3 { reader.nullable_string(flexible)? } else { None },
         client_id: reader.string(flexible)?,
         client_host: reader.string(flexible)?,
-        rebalance_timeout_ms: if version >= 1 {
-            Some(reader.i32()?).filter(|timeout| *timeout >= 0)
-        } else {
-            None
-        },
+        rebalance_timeout_ms: if version >= 1 { Some(reader.i32()?).filter(|timeout| *timeout >= 0) } else { None },
         session_timeout_ms: reader.i32()?,
         subscription: reader.bytes(flexible)?,
         assignment: reader.bytes(flexible)?,

@@ -47,15 +47,9 @@ impl Key {
             0..=OFFSET_KEY_VERSION => {
                 let group = reader.string(false)?;
                 let topic = reader.string(false)?;
-                Ok(Key::Offset {
-                    group,
-                    topic,
-                    partition: reader.i32()?,
-                })
+                Ok(Key::Offset { group, topic, partition: reader.i32()? })
             }
-            GROUP_KEY_VERSION => Ok(Key::Group {
-                group: reader.string(false)?,
-            }),
+            GROUP_KEY_VERSION => Ok(Key::Group { group: reader.string(false)? }),
             version => Ok(Key::Unknown { version }),
         }
     }

@@ -66,10 +66,7 @@ impl OffsetValue {
         let mut reader = Reader::new(bytes);
         let version = reader.i16()?;
         if !(0..=CURRENT_VERSION).contains(&version) {
-            return Err(DecodeError::UnknownVersion {
-                what: "OffsetCommitValue",
-                version,
-            });
+            return Err(DecodeError::UnknownVersion { what: "OffsetCommitValue", version });
         }
         let flexible = version >= 4;
         let mut value = OffsetValue {

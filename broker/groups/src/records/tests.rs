@@ -7,14 +7,8 @@ use proptest::prelude::*;
 use super::*;
 
 fn hex(text: &str) -> Bytes {
-    let digits: Vec<u8> = text
-        .bytes()
-        .map(|d| (d as char).to_digit(16).unwrap() as u8)
-        .collect();
-    digits
-        .chunks(2)
-        .map(|pair| pair[0] << 4 | pair[1])
-        .collect()
+    let digits: Vec<u8> = text.bytes().map(|d| (d as char).to_digit(16).unwrap() as u8).collect();
+    digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
 }
 
 #[test]
@@ -25,27 +19,11 @@ fn keys_are_kafkas() {
     let mut out = BytesMut::new();
     put_group_key(&mut out, "g1");
     assert_eq!(out.freeze(), hex("000200026731"));
-    let offset = Key::Offset {
-        group: "g1".into(),
-        topic: "orders".into(),
-        partition: 7,
-    };
-    assert_eq!(
-        Key::decode(hex("00010002673100066f726465727300000007")).unwrap(),
-        offset
-    );
-    assert_eq!(
-        Key::decode(hex("00000002673100066f726465727300000007")).unwrap(),
-        offset
-    );
-    assert_eq!(
-        Key::decode(hex("000200026731")).unwrap(),
-        Key::Group { group: "g1".into() }
-    );
-    assert_eq!(
-        Key::decode(hex("00030002673100")).unwrap(),
-        Key::Unknown { version: 3 }
-    );
+    let offset = Key::Offset { group: "g1".into(), topic: "orders".into(), partition: 7 };
+    assert_eq!(Key::decode(hex("00010002673100066f726465727300000007")).unwrap(), offset);
+    assert_eq!(Key::decode(hex("00000002673100066f726465727300000007")).unwrap(), offset);
+    assert_eq!(Key::decode(hex("000200026731")).unwrap(), Key::Group { group: "g1".into() });
+    assert_eq!(Key::decode(hex("00030002673100")).unwrap(), Key::Unknown { version: 3 });
     assert_eq!(Key::decode(hex("0002000467")), Err(DecodeError::Truncated));
     assert_eq!(offset_key_len("g1", "orders"), 18);
     assert_eq!(group_key_len("g1"), 6);
@@ -73,11 +51,7 @@ fn offset(version: usize) -> OffsetValue {
 #[test]
 fn offsets_of_all_versions_are_read() {
     for (version, text) in OFFSETS.iter().enumerate() {
-        assert_eq!(
-            OffsetValue::decode(hex(text)).unwrap(),
-            offset(version),
-            "version {version}"
-        );
+        assert_eq!(OffsetValue::decode(hex(text)).unwrap(), offset(version), "version {version}");
     }
 }
 
@@ -94,8 +68,7 @@ fn offsets_are_written_as_kafka_writes_them() {
         topic_id: TopicId([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]),
         ..offset(4)
     };
-    let text =
-        "00040000000000001092ffffffff010000018bcfe5687b0100100102030405060708090a0b0c0d0e0f10";
+    let text = "00040000000000001092ffffffff010000018bcfe5687b0100100102030405060708090a0b0c0d0e0f10";
     let mut out = BytesMut::new();
     with_id.encode(&mut out);
     assert!(out.len() <= with_id.encoded_len());
@@ -135,11 +108,7 @@ fn group(version: usize) -> GroupMetadata {
 #[test]
 fn groups_of_all_versions_are_read_and_the_current_one_is_written() {
     for (version, text) in GROUPS.iter().enumerate() {
-        assert_eq!(
-            GroupMetadata::decode(hex(text)).unwrap(),
-            group(version),
-            "version {version}"
-        );
+        assert_eq!(GroupMetadata::decode(hex(text)).unwrap(), group(version), "version {version}");
     }
     let mut out = BytesMut::new();
     group(3).encode(&mut out);
@@ -154,10 +123,7 @@ fn groups_of_all_versions_are_read_and_the_current_one_is_written() {
     };
     let mut out = BytesMut::new();
     empty.encode(&mut out);
-    assert_eq!(
-        out.freeze(),
-        hex("0003000000000000ffffffff000000000000001100000000")
-    );
+    assert_eq!(out.freeze(), hex("0003000000000000ffffffff000000000000001100000000"));
 }
 
 #[test]
@@ -177,14 +143,8 @@ fn every_truncation_is_an_error() {
 
 #[test]
 fn unknown_versions_are_refused() {
-    assert!(matches!(
-        OffsetValue::decode(hex("0005")),
-        Err(DecodeError::UnknownVersion { version: 5, .. })
-    ));
-    assert!(matches!(
-        GroupMetadata::decode(hex("ffff")),
-        Err(DecodeError::UnknownVersion { version: -1, .. })
-    ));
+    assert!(matches!(OffsetValue::decode(hex("0005")), Err(DecodeError::UnknownVersion { version: 5, .. })));
+    assert!(matches!(GroupMetadata::decode(hex("ffff")), Err(DecodeError::UnknownVersion { version: -1, .. })));
 }
 
 proptest! {

@@ -62,9 +62,7 @@ impl Waiting {
     fn release(self, result: Result<(), ErrorCode>) {
         match (self, result) {
             (Waiting::Join(to, answer), Ok(())) => drop(to.send(answer)),
-            (Waiting::Join(to, answer), Err(error)) => {
-                drop(to.send(JoinAnswer::error(error, answer.member_id)))
-            }
+            (Waiting::Join(to, answer), Err(error)) => drop(to.send(JoinAnswer::error(error, answer.member_id))),
             (Waiting::Sync(to, answer), Ok(())) => drop(to.send(answer)),
             (Waiting::Sync(to, _), Err(error)) => drop(to.send(SyncAnswer::error(error))),
             (Waiting::Commit(to), result) => drop(to.send(result)),
@@ -112,9 +110,7 @@ impl Cell {
         shared: &Shared,
         transition: impl FnOnce(&mut Shard<Live>, Now, &mut Effects<Live>) -> R,
     ) -> Option<R> {
-        self.run(shared, false, transition)
-            .ok()
-            .map(|(result, _)| result)
+        self.run(shared, false, transition).ok().map(|(result, _)| result)
     }
 
     /// A transition, and the gate that opens when all records so far are committed, if it is asked for.
@@ -244,11 +240,7 @@ impl Cell {
             return None;
         }
         let mut snapshot = Queue::default();
-        snapshot.push(
-            &shard.snapshot(),
-            shared.now().wall_ms,
-            shared.settings.read().max_batch_bytes,
-        );
+        snapshot.push(&shard.snapshot(), shared.now().wall_ms, shared.settings.read().max_batch_bytes);
         Some((inner.take_batches(), snapshot.take()))
     }
 
@@ -273,10 +265,7 @@ impl Cell {
 
 impl Inner {
     fn take_batches(&mut self) -> Batches {
-        Batches {
-            batches: self.queue.take(),
-            upto: self.queued,
-        }
+        Batches { batches: self.queue.take(), upto: self.queued }
     }
 
     /// Queues the records; returns the answers that may go out at once.
@@ -289,30 +278,16 @@ impl Inner {
         }
         let mut ready = Vec::new();
         let all_committed = self.queued == self.committed;
-        let mut place = |release: Release,
-                         waiting: Waiting,
-                         later: &mut VecDeque<(u64, Waiting)>,
-                         number: u64| {
-            match release {
+        let mut place =
+            |release: Release, waiting: Waiting, later: &mut VecDeque<(u64, Waiting)>, number: u64| match release {
                 Release::Committed if !all_committed => later.push_back((number, waiting)),
                 Release::Now | Release::Committed => ready.push(waiting),
-            }
-        };
+            };
         for (to, answer, release) in self.effects.joins.drain(..) {
-            place(
-                release,
-                Waiting::Join(to, answer),
-                &mut self.waiting,
-                self.queued,
-            );
+            place(release, Waiting::Join(to, answer), &mut self.waiting, self.queued);
         }
         for (to, answer, release) in self.effects.syncs.drain(..) {
-            place(
-                release,
-                Waiting::Sync(to, answer),
-                &mut self.waiting,
-                self.queued,
-            );
+            place(release, Waiting::Sync(to, answer), &mut self.waiting, self.queued);
         }
         (ready, wrote)
     }

@@ -41,21 +41,14 @@ pub async fn load(shared: &Shared, cell: &Cell) -> Result<(), LogError> {
             }
         }
         if offset == before {
-            return Err(LogError::Unknown(format!(
-                "nothing to read at offset {offset}"
-            )));
+            return Err(LogError::Unknown(format!("nothing to read at offset {offset}")));
         }
         // Other shards and the connections share this thread.
         tokio::task::yield_now().await;
     }
     if bounds.end_offset > bounds.start_offset {
         let groups = shard.group_count();
-        tracing::debug!(
-            partition = cell.partition,
-            groups,
-            bytes = bounds.bytes,
-            "groups loaded"
-        );
+        tracing::debug!(partition = cell.partition, groups, bytes = bounds.bytes, "groups loaded");
     }
     cell.activate(shared, shard, bounds.bytes);
     Ok(())

@@ -96,9 +96,7 @@ impl Shared {
 
 impl std::fmt::Debug for GroupCoordinator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("GroupCoordinator")
-            .field("partitions", &self.shared.cells.read().len())
-            .finish()
+        f.debug_struct("GroupCoordinator").field("partitions", &self.shared.cells.read().len()).finish()
     }
 }
 
@@ -129,9 +127,7 @@ impl GroupCoordinator {
 
     /// The number of partitions of the topic.
     pub fn set_partitions(&self, partitions: i32) {
-        self.shared
-            .partitions
-            .store(partitions.max(1), Ordering::Relaxed);
+        self.shared.partitions.store(partitions.max(1), Ordering::Relaxed);
     }
 
     /// New settings, for what happens from now on.
@@ -180,9 +176,7 @@ impl GroupCoordinator {
         topics.sort_unstable();
         let cells: Vec<Arc<Cell>> = self.shared.cells.read().values().cloned().collect();
         for cell in cells {
-            cell.with(&self.shared, |shard, _, out| {
-                shard.topics_deleted(&topics, out)
-            });
+            cell.with(&self.shared, |shard, _, out| shard.topics_deleted(&topics, out));
         }
     }
 

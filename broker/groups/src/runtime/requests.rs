@@ -18,21 +18,12 @@ use crate::types::*;
 impl GroupCoordinator {
     fn cell(&self, group_id: &str) -> Result<Arc<Cell>, ErrorCode> {
         let partition = self.partition_for(group_id);
-        self.shared
-            .cells
-            .read()
-            .get(&partition)
-            .cloned()
-            .ok_or(ErrorCode::NotCoordinator)
+        self.shared.cells.read().get(&partition).cloned().ok_or(ErrorCode::NotCoordinator)
     }
 
     /// As [`cell`](Self::cell), for requests that may not leave the group id empty.
     fn cell_of(&self, group_id: &str) -> Result<Arc<Cell>, ErrorCode> {
-        if group_id.is_empty() {
-            Err(ErrorCode::InvalidGroupId)
-        } else {
-            self.cell(group_id)
-        }
+        if group_id.is_empty() { Err(ErrorCode::InvalidGroupId) } else { self.cell(group_id) }
     }
 
     /// A transition whose answer waits until its records are committed; [`finish`] does that.
@@ -43,28 +34,19 @@ impl GroupCoordinator {
     ) -> Result<Started<R>, ErrorCode> {
         let (result, gate) = cell.run(&self.shared, true, transition)?;
         let timeout = Duration::from_millis(self.shared.settings.read().commit_timeout_ms);
-        Ok(Started {
-            answer: result?,
-            gate,
-            timeout,
-        })
+        Ok(Started { answer: result?, gate, timeout })
     }
 
     /// JoinGroup.
     pub fn join(&self, join: Join) -> impl Future<Output = JoinAnswer> + Send + 'static + use<> {
         let (to, answer) = oneshot::channel();
         let member_id = join.member_id.clone();
-        let started = self.cell_of(&join.group_id).and_then(|cell| {
-            cell.run(&self.shared, false, |shard, now, out| {
-                shard.join(join, to, now, out)
-            })
-            .map(drop)
-        });
+        let started = self
+            .cell_of(&join.group_id)
+            .and_then(|cell| cell.run(&self.shared, false, |shard, now, out| shard.join(join, to, now, out)).map(drop));
         async move {
             match started {
-                Ok(()) => answer
-                    .await
-                    .unwrap_or_else(|_| JoinAnswer::error(ErrorCode::NotCoordinator, member_id)),
+                Ok(()) => answer.await.unwrap_or_else(|_| JoinAnswer::error(ErrorCode::NotCoordinator, member_id)),
                 Err(error) => JoinAnswer::error(error, member_id),
             }
         }
@@ -73,17 +55,12 @@ impl GroupCoordinator {
     /// SyncGroup.
     pub fn sync(&self, sync: Sync) -> impl Future<Output = SyncAnswer> + Send + 'static + use<> {
         let (to, answer) = oneshot::channel();
-        let started = self.cell_of(&sync.group_id).and_then(|cell| {
-            cell.run(&self.shared, false, |shard, now, out| {
-                shard.sync(sync, to, now, out)
-            })
-            .map(drop)
-        });
+        let started = self
+            .cell_of(&sync.group_id)
+            .and_then(|cell| cell.run(&self.shared, false, |shard, now, out| shard.sync(sync, to, now, out)).map(drop));
         async move {
             match started {
-                Ok(()) => answer
-                    .await
-                    .unwrap_or_else(|_| SyncAnswer::error(ErrorCode::NotCoordinator)),
+                Ok(()) => answer.await.unwrap_or_else(|_| SyncAnswer::error(ErrorCode::NotCoordinator)),
                 Err(error) => SyncAnswer::error(error),
             }
         }
@@ -91,11 +68,7 @@ impl GroupCoordinator {
 
     /// Heartbeat. While the group is loaded, members are taken to be alive.
     pub fn heartbeat(&self, beat: &Heartbeat) -> ErrorCode {
-        let run = |cell: Arc<Cell>| {
-            cell.run(&self.shared, false, |shard, now, out| {
-                shard.heartbeat(beat, now, out)
-            })
-        };
+        let run = |cell: Arc<Cell>| cell.run(&self.shared, false, |shard, now, out| shard.heartbeat(beat, now, out));
         match self.cell_of(&beat.group_id).and_then(run) {
             Ok((Ok(()), _)) | Err(ErrorCode::CoordinatorLoadInProgress) => ErrorCode::None,
             Ok((Err(error), _)) | Err(error) => error,
@@ -108,11 +81,10 @@ impl GroupCoordinator {
         group_id: &str,
         leavers: Vec<Leaver>,
     ) -> impl Future<Output = Result<Vec<LeftMember>, ErrorCode>> + Send + 'static + use<> {
-        finish(self.cell_of(group_id).and_then(|cell| {
-            self.begin(&cell, |shard, now, out| {
-                shard.leave(group_id, leavers, now, out)
-            })
-        }))
+        finish(
+            self.cell_of(group_id)
+                .and_then(|cell| self.begin(&cell, |shard, now, out| shard.leave(group_id, leavers, now, out))),
+        )
     }
 
     /// OffsetCommit.
@@ -133,10 +105,7 @@ impl GroupCoordinator {
         &self,
         fetch: &Fetch,
     ) -> impl Future<Output = Result<Vec<FetchedTopic>, ErrorCode>> + Send + 'static + use<> {
-        finish(
-            self.cell(&fetch.group_id)
-                .and_then(|cell| self.begin(&cell, |shard, _, _| Ok(shard.fetch(fetch)))),
-        )
+        finish(self.cell(&fetch.group_id).and_then(|cell| self.begin(&cell, |shard, _, _| Ok(shard.fetch(fetch)))))
     }
 
     /// OffsetDelete.
@@ -145,28 +114,20 @@ impl GroupCoordinator {
         group_id: &str,
         topics: Vec<(String, Vec<i32>)>,
     ) -> impl Future<Output = Result<Vec<TopicResult>, ErrorCode>> + Send + 'static + use<> {
-        finish(self.cell_of(group_id).and_then(|cell| {
-            self.begin(&cell, |shard, _, out| {
-                shard.delete_offsets(group_id, topics, out)
-            })
-        }))
+        finish(
+            self.cell_of(group_id)
+                .and_then(|cell| self.begin(&cell, |shard, _, out| shard.delete_offsets(group_id, topics, out))),
+        )
     }
 
     /// DeleteGroups, for one group.
-    pub fn delete_group(
-        &self,
-        group_id: &str,
-    ) -> impl Future<Output = Result<(), ErrorCode>> + Send + 'static + use<> {
-        finish(
-            self.cell(group_id)
-                .and_then(|cell| self.begin(&cell, |shard, _, out| shard.delete(group_id, out))),
-        )
+    pub fn delete_group(&self, group_id: &str) -> impl Future<Output = Result<(), ErrorCode>> + Send + 'static + use<> {
+        finish(self.cell(group_id).and_then(|cell| self.begin(&cell, |shard, _, out| shard.delete(group_id, out))))
     }
 
     /// DescribeGroups, for one group; None if there is no such group.
     pub fn describe(&self, group_id: &str) -> Result<Option<Described>, ErrorCode> {
-        let run =
-            |cell: Arc<Cell>| cell.run(&self.shared, false, |shard, _, _| shard.describe(group_id));
+        let run = |cell: Arc<Cell>| cell.run(&self.shared, false, |shard, _, _| shard.describe(group_id));
         Ok(self.cell(group_id).and_then(run)?.0)
     }
 
@@ -194,11 +155,7 @@ struct Started<R> {
 }
 
 async fn finish<R>(started: Result<Started<R>, ErrorCode>) -> Result<R, ErrorCode> {
-    let Started {
-        answer,
-        gate,
-        timeout,
-    } = started?;
+    let Started { answer, gate, timeout } = started?;
     let Gate::Wait(gate) = gate else {
         return Ok(answer);
     };

@@ -17,18 +17,12 @@ const GROUP: &str = "g";
 fn start(log: &Arc<MemoryLog>) -> GroupCoordinator {
     let began = Instant::now();
     GroupCoordinator::start(Parts {
-        settings: Arc::new(GroupSettings {
-            initial_rebalance_delay_ms: 100,
-            ..GroupSettings::default()
-        }),
+        settings: Arc::new(GroupSettings { initial_rebalance_delay_ms: 100, ..GroupSettings::default() }),
         partitions: 1,
         log: log.clone(),
         clock: Arc::new(move || {
             let steady_ms = began.elapsed().as_millis() as i64;
-            Now {
-                wall_ms: 1_700_000_000_000 + steady_ms,
-                steady_ms,
-            }
+            Now { wall_ms: 1_700_000_000_000 + steady_ms, steady_ms }
         }),
         uuids: Box::new(|| {
             let mut count = 0u8;
@@ -58,26 +52,14 @@ fn commit_of(topic: &str, offset: i64, metadata: &str) -> Commit {
         topics: vec![CommitTopic {
             name: topic.into(),
             id: TopicId::ZERO,
-            partitions: vec![CommitPartition {
-                index: 0,
-                offset,
-                leader_epoch: -1,
-                metadata: metadata.into(),
-            }],
+            partitions: vec![CommitPartition { index: 0, offset, leader_epoch: -1, metadata: metadata.into() }],
         }],
     }
 }
 
 async fn fetched(groups: &GroupCoordinator, topic: &str) -> i64 {
-    let topics = vec![FetchTopic {
-        name: topic.into(),
-        id: TopicId::ZERO,
-        partitions: vec![0],
-    }];
-    let fetch = Fetch {
-        group_id: GROUP.into(),
-        topics: Some(topics),
-    };
+    let topics = vec![FetchTopic { name: topic.into(), id: TopicId::ZERO, partitions: vec![0] }];
+    let fetch = Fetch { group_id: GROUP.into(), topics: Some(topics) };
     groups.fetch(&fetch).await.unwrap()[0].partitions[0].offset
 }
 
@@ -91,10 +73,7 @@ fn join_request() -> Join {
         session_timeout_ms: 10_000,
         rebalance_timeout_ms: 60_000,
         protocol_type: "consumer".into(),
-        protocols: vec![Protocol {
-            name: "range".into(),
-            metadata: Default::default(),
-        }],
+        protocols: vec![Protocol { name: "range".into(), metadata: Default::default() }],
         reason: None,
         require_known_member_id: false,
         supports_skipping_assignment: true,
@@ -114,12 +93,7 @@ fn sync_request(member: &str, generation: i32) -> Sync {
 }
 
 fn heartbeat(groups: &GroupCoordinator, member: &str, generation: i32) -> ErrorCode {
-    groups.heartbeat(&Heartbeat {
-        group_id: GROUP.into(),
-        generation,
-        member_id: member.into(),
-        instance_id: None,
-    })
+    groups.heartbeat(&Heartbeat { group_id: GROUP.into(), generation, member_id: member.into(), instance_id: None })
 }
 
 /// Whether a future is still waiting after everything that could happen at once has happened.
@@ -136,20 +110,14 @@ async fn a_member_joins_syncs_and_is_lost() {
     assert_eq!((joined.error, joined.generation), (ErrorCode::None, 1));
     assert_eq!(began.elapsed().as_millis(), 100);
     let synced = groups.sync(sync_request(&joined.member_id, 1)).await;
-    assert_eq!(
-        (synced.error, &synced.assignment[..]),
-        (ErrorCode::None, &b"all"[..])
-    );
+    assert_eq!((synced.error, &synced.assignment[..]), (ErrorCode::None, &b"all"[..]));
     sleep(Duration::from_secs(9)).await;
     assert_eq!(heartbeat(&groups, &joined.member_id, 1), ErrorCode::None);
     sleep(Duration::from_secs(9)).await;
     assert_eq!(groups.describe(GROUP).unwrap().unwrap().state, "Stable");
     sleep(Duration::from_secs(2)).await;
     assert_eq!(groups.describe(GROUP).unwrap().unwrap().state, "Empty");
-    assert_eq!(
-        heartbeat(&groups, &joined.member_id, 1),
-        ErrorCode::UnknownMemberId
-    );
+    assert_eq!(heartbeat(&groups, &joined.member_id, 1), ErrorCode::UnknownMemberId);
     assert_eq!(groups.list(&ListFilter::default()).unwrap().len(), 1);
     assert_eq!(groups.delete_group(GROUP).await, Ok(()));
     assert_eq!(groups.list(&ListFilter::default()).unwrap(), []);
@@ -164,11 +132,7 @@ async fn answers_wait_for_their_records_and_only_those() {
     let mut synced = Box::pin(groups.sync(sync_request(&joined.member_id, 1)));
     assert!(waits(&mut synced).await);
     assert_eq!(heartbeat(&groups, &joined.member_id, 1), ErrorCode::None);
-    let member = Commit {
-        generation: 1,
-        member_id: joined.member_id.clone(),
-        ..commit_of("t", 7, "")
-    };
+    let member = Commit { generation: 1, member_id: joined.member_id.clone(), ..commit_of("t", 7, "") };
     let mut committed = Box::pin(groups.commit(member));
     assert!(waits(&mut committed).await);
     // A reader must not see what a crash could take back.
@@ -176,10 +140,7 @@ async fn answers_wait_for_their_records_and_only_those() {
     assert!(waits(&mut read).await);
     log.let_go();
     assert_eq!(synced.await.error, ErrorCode::None);
-    assert_eq!(
-        committed.await.unwrap()[0].partitions,
-        [(0, ErrorCode::None)]
-    );
+    assert_eq!(committed.await.unwrap()[0].partitions, [(0, ErrorCode::None)]);
     assert_eq!(read.await, 7);
 }
 
@@ -189,10 +150,7 @@ async fn a_log_that_stands_still_does_not_hold_clients_for_ever() {
     let groups = started(&log).await;
     log.hold();
     let began = Instant::now();
-    assert_eq!(
-        groups.commit(commit_of("t", 1, "")).await,
-        Err(ErrorCode::CoordinatorNotAvailable)
-    );
+    assert_eq!(groups.commit(commit_of("t", 1, "")).await, Err(ErrorCode::CoordinatorNotAvailable));
     assert_eq!(began.elapsed().as_secs(), 5);
 }
 
@@ -203,9 +161,7 @@ async fn concurrent_commits_share_a_batch() {
     log.hold();
     let first = groups.commit(commit_of("first", 1, ""));
     tokio::task::yield_now().await;
-    let rest: Vec<_> = (0..100)
-        .map(|i| groups.commit(commit_of(&format!("t{i}"), i, "")))
-        .collect();
+    let rest: Vec<_> = (0..100).map(|i| groups.commit(commit_of(&format!("t{i}"), i, ""))).collect();
     sleep(Duration::from_millis(1)).await;
     log.let_go();
     first.await.unwrap();
@@ -221,24 +177,15 @@ async fn a_failed_append_takes_back_what_it_did() {
     let log = Arc::new(MemoryLog::default());
     let groups = started(&log).await;
     groups.commit(commit_of("t", 1, "")).await.unwrap();
-    let waiting = tokio::spawn(groups.join(Join {
-        group_id: "other".into(),
-        ..join_request()
-    }));
+    let waiting = tokio::spawn(groups.join(Join { group_id: "other".into(), ..join_request() }));
     tokio::task::yield_now().await;
     for (error, code) in [
         (LogError::Storage("disk".into()), ErrorCode::NotCoordinator),
-        (
-            LogError::NotEnoughReplicas,
-            ErrorCode::CoordinatorNotAvailable,
-        ),
+        (LogError::NotEnoughReplicas, ErrorCode::CoordinatorNotAvailable),
     ] {
         log.fail_next(error);
         assert_eq!(groups.commit(commit_of("t", 2, "")).await, Err(code));
-        assert_eq!(
-            groups.list(&ListFilter::default()),
-            Err(ErrorCode::CoordinatorLoadInProgress)
-        );
+        assert_eq!(groups.list(&ListFilter::default()), Err(ErrorCode::CoordinatorLoadInProgress));
         assert_eq!(heartbeat(&groups, "m", 1), ErrorCode::None);
         sleep(Duration::from_secs(1)).await;
         assert_eq!(fetched(&groups, "t").await, 1);
@@ -255,11 +202,7 @@ async fn a_new_coordinator_reads_the_log_and_says_so_meanwhile() {
     let joined = groups.join(join_request()).await;
     groups.sync(sync_request(&joined.member_id, 1)).await;
     for offset in 0..10 {
-        let member = Commit {
-            generation: 1,
-            member_id: joined.member_id.clone(),
-            ..commit_of("t", offset, "")
-        };
+        let member = Commit { generation: 1, member_id: joined.member_id.clone(), ..commit_of("t", offset, "") };
         groups.commit(member).await.unwrap();
     }
     groups.shutdown();
@@ -268,14 +211,8 @@ async fn a_new_coordinator_reads_the_log_and_says_so_meanwhile() {
     assert_eq!(groups.describe(GROUP), Err(ErrorCode::NotCoordinator));
     groups.lead(0);
     sleep(Duration::from_millis(1)).await;
-    assert_eq!(
-        groups.describe(GROUP),
-        Err(ErrorCode::CoordinatorLoadInProgress)
-    );
-    assert_eq!(
-        groups.join(join_request()).await.error,
-        ErrorCode::CoordinatorLoadInProgress
-    );
+    assert_eq!(groups.describe(GROUP), Err(ErrorCode::CoordinatorLoadInProgress));
+    assert_eq!(groups.join(join_request()).await.error, ErrorCode::CoordinatorLoadInProgress);
     log.let_go();
     groups.loaded().await;
     assert_eq!(fetched(&groups, "t").await, 9);
@@ -292,10 +229,7 @@ async fn a_partition_that_is_given_up_sends_its_clients_away() {
     tokio::task::yield_now().await;
     groups.resign(0);
     assert_eq!(waiting.await.unwrap().error, ErrorCode::NotCoordinator);
-    assert_eq!(
-        groups.commit(commit_of("t", 1, "")).await,
-        Err(ErrorCode::NotCoordinator)
-    );
+    assert_eq!(groups.commit(commit_of("t", 1, "")).await, Err(ErrorCode::NotCoordinator));
     assert_eq!(groups.list(&ListFilter::default()).unwrap(), []);
     groups.lead(0);
     groups.loaded().await;
@@ -313,10 +247,7 @@ async fn a_partition_that_comes_back_is_read_after_what_was_under_way() {
     assert_eq!(committed.await, Err(ErrorCode::NotCoordinator));
     groups.lead(0);
     sleep(Duration::from_millis(10)).await;
-    assert_eq!(
-        groups.describe(GROUP),
-        Err(ErrorCode::CoordinatorLoadInProgress)
-    );
+    assert_eq!(groups.describe(GROUP), Err(ErrorCode::CoordinatorLoadInProgress));
     log.let_go();
     groups.loaded().await;
     assert_eq!(fetched(&groups, "t").await, 1);
@@ -329,13 +260,7 @@ async fn a_partition_stays_small_however_often_is_committed() {
     let metadata = "x".repeat(4_000);
     let mut largest = 0;
     for round in 0..150i64 {
-        let commit = |i: i64| {
-            groups.commit(commit_of(
-                &format!("t{}", i % 10),
-                round * 100 + i,
-                &metadata,
-            ))
-        };
+        let commit = |i: i64| groups.commit(commit_of(&format!("t{}", i % 10), round * 100 + i, &metadata));
         for done in join_all((0..100).map(commit)).await {
             done.unwrap();
         }
@@ -370,10 +295,7 @@ async fn offsets_of_deleted_topics_go() {
     groups.commit(commit_of("t", 1, "")).await.unwrap();
     groups.commit(commit_of("u", 2, "")).await.unwrap();
     groups.topics_deleted(vec!["u".into(), "a".into()]);
-    assert_eq!(
-        (fetched(&groups, "t").await, fetched(&groups, "u").await),
-        (1, -1)
-    );
+    assert_eq!((fetched(&groups, "t").await, fetched(&groups, "u").await), (1, -1));
 }
 
 #[tokio::test]
@@ -382,19 +304,7 @@ async fn groups_spread_as_java_has_it() {
     let groups = start(&log);
     groups.set_partitions(50);
     // "my-group".hashCode() = -1906497762.
-    assert_eq!(
-        groups.partition_for("my-group"),
-        (-1_906_497_762i32 & i32::MAX) % 50
-    );
+    assert_eq!(groups.partition_for("my-group"), (-1_906_497_762i32 & i32::MAX) % 50);
     assert_eq!(groups.partition_for("a"), 47);
-    assert_eq!(
-        groups
-            .join(Join {
-                group_id: String::new(),
-                ..join_request()
-            })
-            .await
-            .error,
-        ErrorCode::InvalidGroupId
-    );
+    assert_eq!(groups.join(Join { group_id: String::new(), ..join_request() }).await.error, ErrorCode::InvalidGroupId);
 }

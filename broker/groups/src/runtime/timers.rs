@@ -52,14 +52,8 @@ pub async fn run(shared: Weak<Shared>) {
                 cell.with(&strong, |shard, now, out| shard.tick(now, out));
             }
         }
-        let next = cells
-            .iter()
-            .map(|cell| cell.next_due_ms.load(Ordering::Acquire))
-            .min();
-        let until_ms = next
-            .unwrap_or(NEVER)
-            .min(expire_at_ms.unwrap_or(NEVER))
-            .min(now_ms + MAX_SLEEP_MS);
+        let next = cells.iter().map(|cell| cell.next_due_ms.load(Ordering::Acquire)).min();
+        let until_ms = next.unwrap_or(NEVER).min(expire_at_ms.unwrap_or(NEVER)).min(now_ms + MAX_SLEEP_MS);
         strong.timers.until_ms.store(until_ms, Ordering::Release);
         drop(cells);
         let sleep_ms = (until_ms - strong.now().steady_ms).max(0) as u64;

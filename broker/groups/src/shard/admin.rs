@@ -16,21 +16,16 @@ impl<W: Waiters> Shard<W> {
     /// The groups that pass the filter, by name.
     pub fn list(&self, filter: &ListFilter) -> Vec<Listed> {
         let passes = |wanted: &[String], name: &str| {
-            wanted.is_empty()
-                || wanted
-                    .iter()
-                    .any(|wanted| wanted.trim().eq_ignore_ascii_case(name))
+            wanted.is_empty() || wanted.iter().any(|wanted| wanted.trim().eq_ignore_ascii_case(name))
         };
         let listed = |(id, entry): (&std::sync::Arc<str>, &Entry<W>)| {
             let Group::Classic(group) = &entry.group;
-            (passes(&filter.states, group.state.name()) && passes(&filter.types, CLASSIC)).then(
-                || Listed {
-                    group_id: id.to_string(),
-                    protocol_type: group.protocol_type.clone().unwrap_or_default(),
-                    state: group.state.name(),
-                    group_type: CLASSIC,
-                },
-            )
+            (passes(&filter.states, group.state.name()) && passes(&filter.types, CLASSIC)).then(|| Listed {
+                group_id: id.to_string(),
+                protocol_type: group.protocol_type.clone().unwrap_or_default(),
+                state: group.state.name(),
+                group_type: CLASSIC,
+            })
         };
         self.groups.iter().filter_map(listed).collect()
     }
@@ -38,30 +33,19 @@ impl<W: Waiters> Shard<W> {
     /// A group and its members; None if there is no such group.
     pub fn describe(&self, group_id: &str) -> Option<Described> {
         let Group::Classic(group) = &self.groups.get(group_id)?.group;
-        let protocol = group
-            .protocol
-            .as_deref()
-            .filter(|_| group.state == State::Stable);
+        let protocol = group.protocol.as_deref().filter(|_| group.state == State::Stable);
         Some(Described {
             group_id: group_id.to_owned(),
             state: group.state.name(),
             protocol_type: group.protocol_type.clone().unwrap_or_default(),
             protocol: protocol.unwrap_or_default().to_owned(),
-            members: group
-                .members
-                .values()
-                .map(|member| describe_member(member, protocol))
-                .collect(),
+            members: group.members.values().map(|member| describe_member(member, protocol)).collect(),
         })
     }
 
     /// Deletes an empty group with its offsets.
     pub fn delete(&mut self, group_id: &str, out: &mut Effects<W>) -> Result<(), ErrorCode> {
-        let Group::Classic(group) = &self
-            .groups
-            .get(group_id)
-            .ok_or(ErrorCode::GroupIdNotFound)?
-            .group;
+        let Group::Classic(group) = &self.groups.get(group_id).ok_or(ErrorCode::GroupIdNotFound)?.group;
         if group.state != State::Empty {
             return Err(ErrorCode::NonEmptyGroup);
         }
@@ -75,9 +59,7 @@ impl<W: Waiters> Shard<W> {
             return;
         };
         let offsets = entry.offsets.iter();
-        let keys: Vec<(String, i32)> = offsets
-            .map(|(topic, index, _)| (topic.to_owned(), index))
-            .collect();
+        let keys: Vec<(String, i32)> = offsets.map(|(topic, index, _)| (topic.to_owned(), index)).collect();
         for (topic, index) in keys {
             self.delete_offset(group_id, &topic, index, records);
         }
@@ -112,9 +94,7 @@ fn describe_member<W: Waiters>(member: &Member<W>, protocol: Option<&str>) -> De
         instance_id: member.instance_id.clone(),
         client_id: member.client_id.clone(),
         client_host: member.client_host.clone(),
-        metadata: protocol
-            .map(|name| member.metadata(name))
-            .unwrap_or_default(),
+        metadata: protocol.map(|name| member.metadata(name)).unwrap_or_default(),
         assignment: member.assignment.clone(),
     }
 }

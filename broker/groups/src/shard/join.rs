@@ -19,11 +19,7 @@ impl<W: Waiters> Shard<W> {
     /// A client joins. The answer may come with a later transition.
     pub fn join(&mut self, join: Join, waiter: W::Join, now: Now, out: &mut Effects<W>) {
         if let Err(error) = self.check_join(&join) {
-            out.joins.push((
-                waiter,
-                JoinAnswer::error(error, join.member_id),
-                Release::Now,
-            ));
+            out.joins.push((waiter, JoinAnswer::error(error, join.member_id), Release::Now));
             return;
         }
         if !self.groups.contains_key(&*join.group_id) {
@@ -32,8 +28,7 @@ impl<W: Waiters> Shard<W> {
                 out.joins.push((waiter, answer, Release::Now));
                 return;
             }
-            self.groups
-                .insert(Arc::from(&*join.group_id), Entry::new(now.wall_ms));
+            self.groups.insert(Arc::from(&*join.group_id), Entry::new(now.wall_ms));
         }
         // Taken out so that the group can be borrowed meanwhile.
         let mut uuids: UuidSource = std::mem::replace(&mut self.uuids, Box::new(|| [0; 16]));
@@ -53,20 +48,13 @@ impl<W: Waiters> Shard<W> {
             return Err(ErrorCode::InvalidSessionTimeout);
         }
         // Strings that the group's record could not hold.
-        let prefix = join
-            .instance_id
-            .as_ref()
-            .map_or(join.client_id.len(), String::len);
+        let prefix = join.instance_id.as_ref().map_or(join.client_id.len(), String::len);
         let stored = [&join.member_id, &join.client_host, &join.protocol_type];
         let fits = prefix + ID_SUFFIX <= crate::config::MAX_STRING
             && storable(&join.client_id)
             && stored.into_iter().all(|text| storable(text))
             && join.protocols.iter().all(|p| storable(&p.name));
-        if fits {
-            Ok(())
-        } else {
-            Err(ErrorCode::InvalidRequest)
-        }
+        if fits { Ok(()) } else { Err(ErrorCode::InvalidRequest) }
     }
 }
 
@@ -76,11 +64,7 @@ impl<W: Waiters> Turn<'_, W> {
             self.dismiss(&join.member_id);
             self.refuse_join(waiter, ErrorCode::GroupMaxSizeReached, "");
         } else if !self.group.supports(&join.protocol_type, &join.protocols) {
-            self.refuse_join(
-                waiter,
-                ErrorCode::InconsistentGroupProtocol,
-                &join.member_id,
-            );
+            self.refuse_join(waiter, ErrorCode::InconsistentGroupProtocol, &join.member_id);
         } else if !join.member_id.is_empty() {
             self.join_known(join, waiter);
         } else {
@@ -102,8 +86,7 @@ impl<W: Waiters> Turn<'_, W> {
         match group.state {
             State::Empty => true,
             State::PreparingRebalance => {
-                member.is_some_and(|m| m.awaiting_join.is_some())
-                    || group.awaiting_joins() < self.settings.max_size
+                member.is_some_and(|m| m.awaiting_join.is_some()) || group.awaiting_joins() < self.settings.max_size
             }
             State::CompletingRebalance | State::Stable => {
                 member.is_some() || group.members.len() < self.settings.max_size
@@ -119,15 +102,8 @@ impl<W: Waiters> Turn<'_, W> {
             }
         } else if join.require_known_member_id {
             let mut session = Moving::default();
-            let due = || Due::Session {
-                group: self.id.clone(),
-                member: id.clone(),
-            };
-            session.move_to(
-                self.timers,
-                self.now.steady_ms + i64::from(join.session_timeout_ms),
-                due,
-            );
+            let due = || Due::Session { group: self.id.clone(), member: id.clone() };
+            session.move_to(self.timers, self.now.steady_ms + i64::from(join.session_timeout_ms), due);
             self.refuse_join(waiter, ErrorCode::MemberIdRequired, &id);
             self.group.pending_joins.insert(id, session);
         } else {
@@ -151,22 +127,14 @@ impl<W: Waiters> Turn<'_, W> {
             self.refuse_join(waiter, error, id);
             return;
         }
-        let same = self
-            .group
-            .members
-            .get(id)
-            .is_some_and(|m| m.protocols == join.protocols);
+        let same = self.group.members.get(id).is_some_and(|m| m.protocols == join.protocols);
         match self.group.state {
             State::PreparingRebalance => self.update_member(join, waiter, "a member joins again"),
             // It may have missed the answer to its first JoinGroup.
             State::CompletingRebalance if same => self.answer_with_generation(id, waiter),
-            State::CompletingRebalance => {
-                self.update_member(join, waiter, "a member's metadata changed")
-            }
+            State::CompletingRebalance => self.update_member(join, waiter, "a member's metadata changed"),
             // The leader joins again when something outside of the group changes the assignment.
-            State::Stable if self.group.is_leader(id) => {
-                self.update_member(join, waiter, "the leader joins again")
-            }
+            State::Stable if self.group.is_leader(id) => self.update_member(join, waiter, "the leader joins again"),
             State::Stable if same => self.answer_with_generation(id, waiter),
             State::Stable => self.update_member(join, waiter, "a member's metadata changed"),
             State::Empty => self.refuse_join(waiter, ErrorCode::UnknownMemberId, id),
@@ -204,8 +172,7 @@ impl<W: Waiters> Turn<'_, W> {
     }
 
     fn update_member(&mut self, join: &Join, waiter: W::Join, reason: &str) {
-        self.group
-            .update(&join.member_id, &join.protocols, timeouts(join));
+        self.group.update(&join.member_id, &join.protocols, timeouts(join));
         self.park(&join.member_id, waiter);
         self.rebalance_or_complete_join(reason);
     }
@@ -227,11 +194,7 @@ impl<W: Waiters> Turn<'_, W> {
             self.refuse_join(waiter, ErrorCode::FencedInstanceId, old_id);
         }
         if let Some(waiter) = old.sync {
-            self.answer_sync(
-                waiter,
-                SyncAnswer::error(ErrorCode::FencedInstanceId),
-                Release::Now,
-            );
+            self.answer_sync(waiter, SyncAnswer::error(ErrorCode::FencedInstanceId), Release::Now);
         }
         if let Some(member) = self.group.members.get_mut(&new_id) {
             member.session.cancel(self.timers);
@@ -283,10 +246,7 @@ impl<W: Waiters> Turn<'_, W> {
 }
 
 fn timeouts(join: &Join) -> Timeouts {
-    Timeouts {
-        session_ms: join.session_timeout_ms,
-        rebalance_ms: join.rebalance_timeout_ms,
-    }
+    Timeouts { session_ms: join.session_timeout_ms, rebalance_ms: join.rebalance_timeout_ms }
 }
 
 /// Writes 16 random bytes as a version 4 UUID.

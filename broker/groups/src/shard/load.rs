@@ -8,9 +8,7 @@ use super::{Entry, Group, Shard};
 use crate::batch::RECORD_OVERHEAD;
 use crate::classic::{ClassicGroup, State};
 use crate::effects::{Effects, Records, Waiters};
-use crate::records::{
-    DecodeError, GroupMetadata, Key, OffsetValue, group_key_len, put_group_key, put_offset_key,
-};
+use crate::records::{DecodeError, GroupMetadata, Key, OffsetValue, group_key_len, put_group_key, put_offset_key};
 use crate::timers::Now;
 
 /// A record that cannot be applied.
@@ -24,40 +22,21 @@ pub enum LoadError {
 
 impl<W: Waiters> Shard<W> {
     /// Applies a record of the log. A record in error changes nothing; the caller may go on.
-    pub fn replay(
-        &mut self,
-        key: Option<Bytes>,
-        value: Option<Bytes>,
-        wall_ms: i64,
-    ) -> Result<(), LoadError> {
+    pub fn replay(&mut self, key: Option<Bytes>, value: Option<Bytes>, wall_ms: i64) -> Result<(), LoadError> {
         let key = Key::decode(key.ok_or(LoadError::NoKey)?);
         if key.is_err() {
             self.has_unknown_records = true;
         }
         match (key?, value) {
             (Key::Unknown { .. }, _) => self.has_unknown_records = true,
-            (
-                Key::Offset {
-                    group,
-                    topic,
-                    partition,
-                },
-                Some(value),
-            ) => {
+            (Key::Offset { group, topic, partition }, Some(value)) => {
                 let value = OffsetValue::decode(value)?;
                 if !self.groups.contains_key(&*group) {
                     self.groups.insert(Arc::from(&*group), Entry::new(wall_ms));
                 }
                 self.put_offset(&group, &topic, partition, value);
             }
-            (
-                Key::Offset {
-                    group,
-                    topic,
-                    partition,
-                },
-                None,
-            ) => {
+            (Key::Offset { group, topic, partition }, None) => {
                 self.remove_offset(&group, &topic, partition);
                 self.forget_if_unused(&group);
             }
@@ -71,10 +50,7 @@ impl<W: Waiters> Shard<W> {
         let group = ClassicGroup::restore(GroupMetadata::decode(value.clone())?);
         // Copied, so that it does not hold the whole batch that it came in.
         let value = Bytes::copy_from_slice(&value);
-        let entry = self
-            .groups
-            .entry(Arc::from(id))
-            .or_insert_with(|| Entry::new(wall_ms));
+        let entry = self.groups.entry(Arc::from(id)).or_insert_with(|| Entry::new(wall_ms));
         entry.group = Group::Classic(group);
         self.live_bytes += stored_cost(id, &value);
         if let Some(old) = entry.stored.replace(value) {
@@ -121,16 +97,10 @@ impl<W: Waiters> Shard<W> {
         let mut records = Records::default();
         for (id, entry) in &self.groups {
             if let Some(stored) = &entry.stored {
-                records.put(
-                    |buf| put_group_key(buf, id),
-                    |buf| buf.extend_from_slice(stored),
-                );
+                records.put(|buf| put_group_key(buf, id), |buf| buf.extend_from_slice(stored));
             }
             for (topic, partition, value) in entry.offsets.iter() {
-                records.put(
-                    |buf| put_offset_key(buf, id, topic, partition),
-                    |buf| value.encode(buf),
-                );
+                records.put(|buf| put_offset_key(buf, id, topic, partition), |buf| value.encode(buf));
             }
         }
         records
@@ -140,10 +110,7 @@ impl<W: Waiters> Shard<W> {
     #[cfg(test)]
     pub(super) fn counted_live_bytes(&self) -> u64 {
         let entry_cost = |(id, entry): (&Arc<str>, &Entry<W>)| {
-            let stored = entry
-                .stored
-                .as_ref()
-                .map_or(0, |value| stored_cost(id, value));
+            let stored = entry.stored.as_ref().map_or(0, |value| stored_cost(id, value));
             let offset_cost = |(topic, _, value)| super::offsets::record_cost(id, topic, value);
             stored + entry.offsets.iter().map(offset_cost).sum::<u64>()
         };

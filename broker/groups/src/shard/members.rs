@@ -13,20 +13,12 @@ use crate::types::{Heartbeat, Leaver, LeftMember};
 
 impl<W: Waiters> Shard<W> {
     /// A member is alive. REBALANCE_IN_PROGRESS tells it to join again.
-    pub fn heartbeat(
-        &mut self,
-        beat: &Heartbeat,
-        now: Now,
-        out: &mut Effects<W>,
-    ) -> Result<(), ErrorCode> {
+    pub fn heartbeat(&mut self, beat: &Heartbeat, now: Now, out: &mut Effects<W>) -> Result<(), ErrorCode> {
         if beat.group_id.is_empty() {
             return Err(ErrorCode::InvalidGroupId);
         }
-        let mut turn = self
-            .turn(&beat.group_id, now, out)
-            .ok_or(ErrorCode::UnknownMemberId)?;
-        turn.group
-            .check_member(&beat.member_id, beat.instance_id.as_deref())?;
+        let mut turn = self.turn(&beat.group_id, now, out).ok_or(ErrorCode::UnknownMemberId)?;
+        turn.group.check_member(&beat.member_id, beat.instance_id.as_deref())?;
         if beat.generation != turn.group.generation {
             return Err(ErrorCode::IllegalGeneration);
         }
@@ -51,10 +43,7 @@ impl<W: Waiters> Shard<W> {
             return Err(ErrorCode::InvalidGroupId);
         }
         let Some(mut turn) = self.turn(group_id, now, out) else {
-            return Ok(leavers
-                .into_iter()
-                .map(|leaver| left(leaver, ErrorCode::UnknownMemberId))
-                .collect());
+            return Ok(leavers.into_iter().map(|leaver| left(leaver, ErrorCode::UnknownMemberId)).collect());
         };
         let mut answer = Vec::with_capacity(leavers.len());
         for leaver in leavers {
@@ -63,9 +52,7 @@ impl<W: Waiters> Shard<W> {
         }
         if answer.iter().any(|member| member.error == ErrorCode::None) {
             match turn.group.state {
-                State::Stable | State::CompletingRebalance => {
-                    turn.prepare_rebalance("members left")
-                }
+                State::Stable | State::CompletingRebalance => turn.prepare_rebalance("members left"),
                 State::PreparingRebalance => turn.maybe_complete_join(),
                 State::Empty => {}
             }
@@ -76,11 +63,7 @@ impl<W: Waiters> Shard<W> {
 }
 
 fn left(leaver: Leaver, error: ErrorCode) -> LeftMember {
-    LeftMember {
-        member_id: leaver.member_id,
-        instance_id: leaver.instance_id,
-        error,
-    }
+    LeftMember { member_id: leaver.member_id, instance_id: leaver.instance_id, error }
 }
 
 impl<W: Waiters> Turn<'_, W> {
@@ -106,12 +89,8 @@ impl<W: Waiters> Turn<'_, W> {
         tracing::debug!(group = &*self.id, member = id, "session expired");
         self.dismiss(id);
         match self.group.state {
-            State::Stable | State::CompletingRebalance => {
-                self.prepare_rebalance("a member's session expired")
-            }
-            State::PreparingRebalance if self.group.has_all_members_joined() => {
-                self.complete_join()
-            }
+            State::Stable | State::CompletingRebalance => self.prepare_rebalance("a member's session expired"),
+            State::PreparingRebalance if self.group.has_all_members_joined() => self.complete_join(),
             State::PreparingRebalance | State::Empty => {}
         }
     }

@@ -45,11 +45,7 @@ struct Entry<W: Waiters> {
 
 impl<W: Waiters> Entry<W> {
     fn new(wall_ms: i64) -> Entry<W> {
-        Entry {
-            group: Group::Classic(ClassicGroup::new(wall_ms)),
-            offsets: Offsets::default(),
-            stored: None,
-        }
+        Entry { group: Group::Classic(ClassicGroup::new(wall_ms)), offsets: Offsets::default(), stored: None }
     }
 
     /// Whether forgetting the entry loses nothing.
@@ -110,13 +106,9 @@ impl<W: Waiters> Shard<W> {
             let ids: Vec<Arc<str>> = group.members.keys().cloned().collect();
             for id in ids {
                 if let Some(waiter) = group.take_join(&id) {
-                    out.joins
-                        .push((waiter, JoinAnswer::error(error, &*id), Now));
+                    out.joins.push((waiter, JoinAnswer::error(error, &*id), Now));
                 }
-                let sync = group
-                    .members
-                    .get_mut(&id)
-                    .and_then(|m| m.awaiting_sync.take());
+                let sync = group.members.get_mut(&id).and_then(|m| m.awaiting_sync.take());
                 if let Some(waiter) = sync {
                     out.syncs.push((waiter, SyncAnswer::error(error), Now));
                 }

@@ -47,10 +47,7 @@ impl<W: Waiters> Turn<'_, W> {
         };
         let timeout_ms = timeout_ms.unwrap_or(member.session_timeout_ms);
         let at_ms = self.now.steady_ms + i64::from(timeout_ms.max(0));
-        let due = || Due::Session {
-            group: self.id.clone(),
-            member: member.id.clone(),
-        };
+        let due = || Due::Session { group: self.id.clone(), member: member.id.clone() };
         member.session.move_to(self.timers, at_ms, due);
     }
 
@@ -64,18 +61,10 @@ impl<W: Waiters> Turn<'_, W> {
         };
         member.session.cancel(self.timers);
         if let Some(waiter) = member.awaiting_join {
-            self.answer_join(
-                waiter,
-                JoinAnswer::error(ErrorCode::UnknownMemberId, ""),
-                Release::Now,
-            );
+            self.answer_join(waiter, JoinAnswer::error(ErrorCode::UnknownMemberId, ""), Release::Now);
         }
         if let Some(waiter) = member.awaiting_sync {
-            self.answer_sync(
-                waiter,
-                SyncAnswer::error(ErrorCode::UnknownMemberId),
-                Release::Now,
-            );
+            self.answer_sync(waiter, SyncAnswer::error(ErrorCode::UnknownMemberId), Release::Now);
         }
     }
 
@@ -83,38 +72,27 @@ impl<W: Waiters> Turn<'_, W> {
     pub fn rebalance_or_complete_join(&mut self, reason: &str) {
         match self.group.state {
             State::PreparingRebalance => self.maybe_complete_join(),
-            State::Empty | State::CompletingRebalance | State::Stable => {
-                self.prepare_rebalance(reason)
-            }
+            State::Empty | State::CompletingRebalance | State::Stable => self.prepare_rebalance(reason),
         }
     }
 
     /// Goes on if everybody has joined. The initial wait is not cut short by that: more members may come.
     pub fn maybe_complete_join(&mut self) {
         let group = &*self.group;
-        if group.state == State::PreparingRebalance
-            && !group.initial_rebalance
-            && group.has_all_members_joined()
-        {
+        if group.state == State::PreparingRebalance && !group.initial_rebalance && group.has_all_members_joined() {
             self.complete_join();
         }
     }
 
     pub fn prepare_rebalance(&mut self, reason: &str) {
-        tracing::debug!(
-            group = &*self.id,
-            generation = self.group.generation,
-            reason,
-            "rebalance"
-        );
+        tracing::debug!(group = &*self.id, generation = self.group.generation, reason, "rebalance");
         if self.group.state == State::CompletingRebalance {
             self.cancel_syncs(ErrorCode::RebalanceInProgress);
         }
         self.group.pending_syncs.clear();
         self.cancel_sync_timer();
         let initial = self.group.state == State::Empty;
-        self.group
-            .enter(State::PreparingRebalance, self.now.wall_ms);
+        self.group.enter(State::PreparingRebalance, self.now.wall_ms);
         if initial {
             let delay_ms = self.settings.initial_rebalance_delay_ms.max(0);
             let remaining_ms = (self.group.rebalance_timeout_ms() - delay_ms).max(0);
@@ -156,27 +134,13 @@ impl<W: Waiters> Turn<'_, W> {
 
     pub fn wait_for_initial_joins(&mut self, delay_ms: i32, remaining_ms: i32) {
         self.cancel_join_timer();
-        let timer = self.timers.set(
-            self.now.steady_ms + i64::from(delay_ms),
-            Due::Join {
-                group: self.id.clone(),
-            },
-        );
-        self.group.join_phase = Some(JoinPhase::Initial {
-            delay_ms,
-            remaining_ms,
-            timer,
-        });
+        let timer = self.timers.set(self.now.steady_ms + i64::from(delay_ms), Due::Join { group: self.id.clone() });
+        self.group.join_phase = Some(JoinPhase::Initial { delay_ms, remaining_ms, timer });
     }
 
     fn wait_for_joins(&mut self, timeout_ms: i32) {
         self.cancel_join_timer();
-        let timer = self.timers.set(
-            self.now.steady_ms + i64::from(timeout_ms),
-            Due::Join {
-                group: self.id.clone(),
-            },
-        );
+        let timer = self.timers.set(self.now.steady_ms + i64::from(timeout_ms), Due::Join { group: self.id.clone() });
         self.group.join_phase = Some(JoinPhase::Rebalance { timer });
     }
 
@@ -188,13 +152,7 @@ impl<W: Waiters> Turn<'_, W> {
         }
         self.cancel_join_timer();
         let absent = |m: &&crate::classic::Member<W>| m.awaiting_join.is_none() && !m.is_static();
-        let absent: Vec<Arc<str>> = self
-            .group
-            .members
-            .values()
-            .filter(absent)
-            .map(|m| m.id.clone())
-            .collect();
+        let absent: Vec<Arc<str>> = self.group.members.values().filter(absent).map(|m| m.id.clone()).collect();
         for id in &absent {
             self.dismiss(id);
         }
@@ -229,12 +187,7 @@ impl<W: Waiters> Turn<'_, W> {
         }
         let at_ms = self.now.steady_ms + i64::from(self.group.rebalance_timeout_ms());
         self.cancel_sync_timer();
-        self.group.sync_timer = Some(self.timers.set(
-            at_ms,
-            Due::Sync {
-                group: self.id.clone(),
-            },
-        ));
+        self.group.sync_timer = Some(self.timers.set(at_ms, Due::Sync { group: self.id.clone() }));
     }
 
     /// The present generation as a member of it learns it.
@@ -248,11 +201,7 @@ impl<W: Waiters> Turn<'_, W> {
             leader: group.leader_or_empty(),
             skip_assignment: false,
             member_id: member_id.to_owned(),
-            members: if group.is_leader(member_id) {
-                group.joined_members()
-            } else {
-                Vec::new()
-            },
+            members: if group.is_leader(member_id) { group.joined_members() } else { Vec::new() },
         }
     }
 
@@ -264,10 +213,7 @@ impl<W: Waiters> Turn<'_, W> {
             return Err(ErrorCode::UnknownServerError);
         }
         let records = &mut self.out.records;
-        records.put(
-            |out| put_group_key(out, &self.id),
-            |out| out.extend_from_slice(&value),
-        );
+        records.put(|out| put_group_key(out, &self.id), |out| out.extend_from_slice(&value));
         let cost = |value: &Bytes| (group_key_len(&self.id) + value.len() + RECORD_OVERHEAD) as u64;
         let value = Bytes::from(value);
         *self.live_bytes += cost(&value);

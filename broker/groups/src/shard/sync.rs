@@ -20,13 +20,10 @@ impl<W: Waiters> Shard<W> {
             Some(ErrorCode::InvalidGroupId)
         } else {
             self.turn(&sync.group_id, now, out)
-                .map_or(Some(ErrorCode::UnknownMemberId), |turn| {
-                    turn.check_sync(&sync).err()
-                })
+                .map_or(Some(ErrorCode::UnknownMemberId), |turn| turn.check_sync(&sync).err())
         };
         if let Some(error) = refusal {
-            out.syncs
-                .push((waiter, SyncAnswer::error(error), Release::Now));
+            out.syncs.push((waiter, SyncAnswer::error(error), Release::Now));
         } else if let Some(mut turn) = self.turn(&sync.group_id, now, out) {
             turn.sync(sync, waiter);
         }
@@ -43,12 +40,8 @@ impl<W: Waiters> Turn<'_, W> {
         if sync.generation != group.generation {
             return Err(ErrorCode::IllegalGeneration);
         }
-        let differs = |sent: &Option<String>, own: &Option<String>| {
-            sent.is_some() && own.is_some() && sent != own
-        };
-        if differs(&sync.protocol_type, &group.protocol_type)
-            || differs(&sync.protocol, &group.protocol)
-        {
+        let differs = |sent: &Option<String>, own: &Option<String>| sent.is_some() && own.is_some() && sent != own;
+        if differs(&sync.protocol_type, &group.protocol_type) || differs(&sync.protocol, &group.protocol) {
             return Err(ErrorCode::InconsistentGroupProtocol);
         }
         if group.state == State::PreparingRebalance {
@@ -63,22 +56,14 @@ impl<W: Waiters> Turn<'_, W> {
             self.cancel_sync_timer();
         }
         if self.group.state == State::Stable {
-            let assignment = self
-                .group
-                .members
-                .get(&*sync.member_id)
-                .map(|m| m.assignment.clone());
+            let assignment = self.group.members.get(&*sync.member_id).map(|m| m.assignment.clone());
             let answer = self.assignment(assignment.unwrap_or_default());
             self.answer_sync(waiter, answer, Release::Committed);
             return;
         }
         let member = self.group.members.get_mut(&*sync.member_id);
         if let Some(old) = member.and_then(|m| m.awaiting_sync.replace(waiter)) {
-            self.answer_sync(
-                old,
-                SyncAnswer::error(ErrorCode::RebalanceInProgress),
-                Release::Now,
-            );
+            self.answer_sync(old, SyncAnswer::error(ErrorCode::RebalanceInProgress), Release::Now);
         }
         if self.group.is_leader(&sync.member_id) {
             self.assign(sync.assignments);

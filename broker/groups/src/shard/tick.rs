@@ -28,18 +28,13 @@ impl<W: Waiters> Shard<W> {
 
 impl<W: Waiters> Turn<'_, W> {
     fn session_due(&mut self, timer: TimerId, member: &Arc<str>) {
-        let again = || Due::Session {
-            group: self.id.clone(),
-            member: member.clone(),
-        };
+        let again = || Due::Session { group: self.id.clone(), member: member.clone() };
         if let Some(pending) = self.group.pending_joins.get_mut(member) {
             if pending.came_up(self.timers, timer, self.now.steady_ms, again) {
                 self.expire_pending(member);
             }
         } else if let Some(found) = self.group.members.get_mut(member)
-            && found
-                .session
-                .came_up(self.timers, timer, self.now.steady_ms, again)
+            && found.session.came_up(self.timers, timer, self.now.steady_ms, again)
             && !found.has_satisfied_heartbeat()
         {
             self.expire_member(member);
@@ -52,16 +47,9 @@ impl<W: Waiters> Turn<'_, W> {
         };
         self.group.join_phase = None;
         match phase {
-            JoinPhase::Initial {
-                delay_ms,
-                remaining_ms,
-                ..
-            } if self.group.new_member_added && remaining_ms > 0 => {
+            JoinPhase::Initial { delay_ms, remaining_ms, .. } if self.group.new_member_added && remaining_ms > 0 => {
                 self.group.new_member_added = false;
-                let next = self
-                    .settings
-                    .initial_rebalance_delay_ms
-                    .clamp(0, remaining_ms);
+                let next = self.settings.initial_rebalance_delay_ms.clamp(0, remaining_ms);
                 self.wait_for_initial_joins(next, (remaining_ms - delay_ms).max(0));
             }
             JoinPhase::Initial { .. } | JoinPhase::Rebalance { .. } => self.complete_join(),

@@ -8,20 +8,8 @@ use crate::testing::{CODECS, Entry, decode, encode};
 
 const NOW: i64 = 1_700_000_000_000;
 
-fn run(
-    config: &TopicConfig,
-    api_version: i16,
-    records: &mut BytesMut,
-) -> Result<Validated, AppendError> {
-    validate(
-        records,
-        ValidateSpec {
-            config,
-            origin: Origin::Client,
-            api_version,
-            now_ms: NOW,
-        },
-    )
+fn run(config: &TopicConfig, api_version: i16, records: &mut BytesMut) -> Result<Validated, AppendError> {
+    validate(records, ValidateSpec { config, origin: Origin::Client, api_version, now_ms: NOW })
 }
 
 fn check(records: &mut BytesMut) -> Result<Validated, AppendError> {
@@ -29,9 +17,7 @@ fn check(records: &mut BytesMut) -> Result<Validated, AppendError> {
 }
 
 fn entries(n: usize) -> Vec<Entry> {
-    (0..n)
-        .map(|i| (Some(vec![i as u8]), Some(vec![7; i * 10]), NOW - i as i64))
-        .collect()
+    (0..n).map(|i| (Some(vec![i as u8]), Some(vec![7; i * 10]), NOW - i as i64)).collect()
 }
 
 fn plain() -> HeaderFields {
@@ -46,11 +32,7 @@ fn is_invalid(result: Result<Validated, AppendError>) -> bool {
 fn forged(change: impl FnOnce(&mut HeaderFields)) -> BytesMut {
     let good = encode(plain(), Compression::None, &entries(3));
     let view = BatchView::new(&good).unwrap();
-    let mut fields = HeaderFields {
-        last_offset_delta: 2,
-        count: 3,
-        ..plain()
-    };
+    let mut fields = HeaderFields { last_offset_delta: 2, count: 3, ..plain() };
     change(&mut fields);
     fields.batch(view.payload())
 }
@@ -61,14 +43,7 @@ fn good_batches_of_every_codec_pass() {
         let mut records = encode(plain(), codec, &entries(50));
         let before = records.clone();
         let found = check(&mut records).unwrap();
-        assert_eq!(
-            found,
-            Validated {
-                record_count: 50,
-                max_timestamp: NOW,
-                log_append_time: -1
-            }
-        );
+        assert_eq!(found, Validated { record_count: 50, max_timestamp: NOW, log_append_time: -1 });
         assert_eq!(records, before, "{codec:?}");
     }
 }
@@ -79,28 +54,13 @@ fn kafkas_codes() {
     assert!(is_invalid(check(&mut forged(|f| f.base_offset = 1))));
     assert!(is_invalid(check(&mut forged(|f| f.count = 0))));
     assert!(is_invalid(check(&mut forged(|f| f.count = 2))));
-    assert!(is_invalid(check(&mut forged(|f| (
-        f.count,
-        f.last_offset_delta
-    ) = (2, 1)))));
-    assert!(is_invalid(check(&mut forged(|f| (
-        f.count,
-        f.last_offset_delta
-    ) = (4, 3)))));
-    assert!(is_invalid(check(&mut forged(|f| (
-        f.count,
-        f.last_offset_delta
-    ) = (i32::MIN, i32::MAX)))));
+    assert!(is_invalid(check(&mut forged(|f| (f.count, f.last_offset_delta) = (2, 1)))));
+    assert!(is_invalid(check(&mut forged(|f| (f.count, f.last_offset_delta) = (4, 3)))));
+    assert!(is_invalid(check(&mut forged(|f| (f.count, f.last_offset_delta) = (i32::MIN, i32::MAX)))));
     assert!(is_invalid(check(&mut forged(|f| f.attributes = 0x20))));
     assert!(is_invalid(check(&mut forged(|f| f.attributes = 5))));
-    assert!(is_invalid(check(&mut forged(|f| (
-        f.producer_id,
-        f.producer_epoch
-    ) = (1, 0)))));
-    assert!(matches!(
-        check(&mut forged(|f| f.attributes = 8)),
-        Err(AppendError::InvalidTimestamp { .. })
-    ));
+    assert!(is_invalid(check(&mut forged(|f| (f.producer_id, f.producer_epoch) = (1, 0)))));
+    assert!(matches!(check(&mut forged(|f| f.attributes = 8)), Err(AppendError::InvalidTimestamp { .. })));
 
     let mut corrupt = encode(plain(), Compression::None, &entries(3));
     let last = corrupt.len() - 1;
@@ -135,61 +95,33 @@ fn two_batches_are_refused_and_a_torn_second_one_is_cut_off() {
 fn sizes_are_limited() {
     let mut records = encode(plain(), Compression::None, &entries(30));
     let size = records.len();
-    let config = TopicConfig {
-        max_message_bytes: size as i32,
-        ..TopicConfig::default()
-    };
+    let config = TopicConfig { max_message_bytes: size as i32, ..TopicConfig::default() };
     run(&config, 9, &mut records).unwrap();
-    let config = TopicConfig {
-        max_message_bytes: size as i32 - 1,
-        ..TopicConfig::default()
-    };
-    assert!(matches!(
-        run(&config, 9, &mut records),
-        Err(AppendError::TooLarge { .. })
-    ));
-    let config = TopicConfig {
-        segment_bytes: size as i32 - 1,
-        ..TopicConfig::default()
-    };
-    assert!(matches!(
-        run(&config, 9, &mut records),
-        Err(AppendError::LargerThanSegment { .. })
-    ));
+    let config = TopicConfig { max_message_bytes: size as i32 - 1, ..TopicConfig::default() };
+    assert!(matches!(run(&config, 9, &mut records), Err(AppendError::TooLarge { .. })));
+    let config = TopicConfig { segment_bytes: size as i32 - 1, ..TopicConfig::default() };
+    assert!(matches!(run(&config, 9, &mut records), Err(AppendError::LargerThanSegment { .. })));
 }
 
 #[test]
 fn zstd_needs_version_seven() {
     let batch = encode(plain(), Compression::Zstd(3), &entries(3));
     let config = TopicConfig::default();
-    assert!(matches!(
-        run(&config, 6, &mut batch.clone()),
-        Err(AppendError::UnsupportedCompression)
-    ));
+    assert!(matches!(run(&config, 6, &mut batch.clone()), Err(AppendError::UnsupportedCompression)));
     run(&config, 7, &mut batch.clone()).unwrap();
 }
 
 #[test]
 fn compacted_topics_name_the_records_without_key() {
-    let config = TopicConfig {
-        cleanup_policy: CleanupPolicy {
-            delete: false,
-            compact: true,
-        },
-        ..TopicConfig::default()
-    };
+    let config =
+        TopicConfig { cleanup_policy: CleanupPolicy { delete: false, compact: true }, ..TopicConfig::default() };
     let mut list = entries(4);
     list[1].0 = None;
     list[3].0 = None;
     for codec in CODECS {
         let error = run(&config, 9, &mut encode(plain(), codec, &list)).unwrap_err();
-        let AppendError::InvalidRecord { records, .. } = error else {
-            panic!("{error:?}")
-        };
-        assert_eq!(
-            records.iter().map(|r| r.index).collect::<Vec<_>>(),
-            vec![1, 3]
-        );
+        let AppendError::InvalidRecord { records, .. } = error else { panic!("{error:?}") };
+        assert_eq!(records.iter().map(|r| r.index).collect::<Vec<_>>(), vec![1, 3]);
     }
 }
 
@@ -215,20 +147,14 @@ fn timestamps_must_lie_in_the_topics_range() {
 
 #[test]
 fn log_append_time_is_stamped_and_sealed() {
-    let config = TopicConfig {
-        message_timestamp_type: TimestampType::LogAppendTime,
-        ..TopicConfig::default()
-    };
+    let config = TopicConfig { message_timestamp_type: TimestampType::LogAppendTime, ..TopicConfig::default() };
     for codec in CODECS {
         let mut records = encode(plain(), codec, &entries(5));
         let found = run(&config, 9, &mut records).unwrap();
         assert_eq!((found.max_timestamp, found.log_append_time), (NOW, NOW));
         let view = BatchView::new(&records).unwrap();
         assert!(view.crc_matches());
-        assert_eq!(
-            (view.timestamp_type(), view.max_timestamp()),
-            (TimestampType::LogAppendTime, NOW)
-        );
+        assert_eq!((view.timestamp_type(), view.max_timestamp()), (TimestampType::LogAppendTime, NOW));
     }
 }
 
@@ -251,29 +177,14 @@ fn every_codec_becomes_every_other() {
     ];
     for from in CODECS {
         for (compression_type, to) in types.into_iter().zip(CODECS) {
-            let config = TopicConfig {
-                compression_type,
-                ..TopicConfig::default()
-            };
-            let fields = HeaderFields {
-                producer_id: 9,
-                producer_epoch: 2,
-                base_sequence: 77,
-                ..plain()
-            };
+            let config = TopicConfig { compression_type, ..TopicConfig::default() };
+            let fields = HeaderFields { producer_id: 9, producer_epoch: 2, base_sequence: 77, ..plain() };
             let mut records = encode(fields, from, &entries(50));
             let before = decode(&records);
             run(&config, 9, &mut records).unwrap();
             let view = BatchView::new(&records).unwrap();
             assert_eq!(view.codec(), to.id());
-            assert_eq!(
-                (
-                    view.producer_id(),
-                    view.producer_epoch(),
-                    view.base_sequence()
-                ),
-                (9, 2, 77)
-            );
+            assert_eq!((view.producer_id(), view.producer_epoch(), view.base_sequence()), (9, 2, 77));
             assert_eq!(decode(&records), before);
             // What the broker made is itself valid.
             check(&mut records).unwrap();
@@ -290,37 +201,22 @@ fn recompression_is_held_to_the_size_limit() {
     };
     let list: Vec<Entry> = (0..10).map(|_| (None, Some(vec![1; 1000]), NOW)).collect();
     let mut records = encode(plain(), Compression::Zstd(3), &list);
-    assert!(matches!(
-        run(&config, 9, &mut records),
-        Err(AppendError::TooLarge { .. })
-    ));
+    assert!(matches!(run(&config, 9, &mut records), Err(AppendError::TooLarge { .. })));
 }
 
 #[test]
 fn bombs_are_refused() {
-    let list: Vec<Entry> = (0..64)
-        .map(|_| (None, Some(vec![0; 1 << 20]), NOW))
-        .collect();
+    let list: Vec<Entry> = (0..64).map(|_| (None, Some(vec![0; 1 << 20]), NOW)).collect();
     for codec in [Compression::Gzip(9), Compression::Zstd(3)] {
         let mut records = encode(plain(), codec, &list);
-        assert!(
-            matches!(check(&mut records), Err(AppendError::ExpandsTooFar)),
-            "{codec:?}"
-        );
+        assert!(matches!(check(&mut records), Err(AppendError::ExpandsTooFar)), "{codec:?}");
     }
     // A count that no allowed payload can hold is refused before anything is expanded.
-    let mut claims = encode(
-        HeaderFields { ..plain() },
-        Compression::Gzip(-1),
-        &entries(3),
-    );
+    let mut claims = encode(HeaderFields { ..plain() }, Compression::Gzip(-1), &entries(3));
     claims[23..27].copy_from_slice(&(i32::MAX - 1).to_be_bytes());
     claims[57..61].copy_from_slice(&i32::MAX.to_be_bytes());
     crate::batch::seal(&mut claims);
-    assert!(matches!(
-        check(&mut claims),
-        Err(AppendError::ExpandsTooFar)
-    ));
+    assert!(matches!(check(&mut claims), Err(AppendError::ExpandsTooFar)));
 }
 
 fn arbitrary_entries() -> impl Strategy<Value = Vec<Entry>> {

@@ -50,11 +50,7 @@ fn requested(resource: &AlterConfigsResource) -> Requested {
 }
 
 /// Answers every resource of the request with the error.
-pub fn refuse(
-    request: &AlterConfigsRequest,
-    _version: i16,
-    error: ErrorCode,
-) -> AlterConfigsResponse {
+pub fn refuse(request: &AlterConfigsRequest, _version: i16, error: ErrorCode) -> AlterConfigsResponse {
     let mut response = AlterConfigsResponse::default();
     for resource in &request.resources {
         let mut out = AlterConfigsResourceResponse::default();

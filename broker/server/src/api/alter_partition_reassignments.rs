@@ -7,9 +7,7 @@ use millrace_metadata::error::{ApiError, ErrorCode};
 use millrace_wire::kp::messages::alter_partition_reassignments_response::{
     ReassignablePartitionResponse, ReassignableTopicResponse,
 };
-use millrace_wire::kp::messages::{
-    AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse,
-};
+use millrace_wire::kp::messages::{AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse};
 use millrace_wire::kp::protocol::StrBytes;
 
 use super::convert::error_fields;
@@ -32,14 +30,9 @@ pub fn handle(
             return Answer::Send(response);
         }
         let allow_rf_change = request.allow_replication_factor_change;
-        let command = Command::AlterPartitionReassignments {
-            partitions: wishes(&request),
-            allow_rf_change,
-        };
+        let command = Command::AlterPartitionReassignments { partitions: wishes(&request), allow_rf_change };
         Answer::Send(match cx.broker.submit_and_serve(command).await {
-            Ok(Reply::AlterPartitionReassignments(results)) => {
-                response(&request, version, &results)
-            }
+            Ok(Reply::AlterPartitionReassignments(results)) => response(&request, version, &results),
             Ok(_) => refuse(&request, version, ErrorCode::UnknownServerError),
             Err(error) => refuse(&request, version, error.code),
         })
@@ -53,10 +46,7 @@ fn wishes(request: &AlterPartitionReassignmentsRequest) -> Vec<Reassignment> {
             wishes.push(Reassignment {
                 topic: topic.name.to_string(),
                 partition: partition.partition_index,
-                replicas: partition
-                    .replicas
-                    .as_ref()
-                    .map(|nodes| nodes.iter().map(|id| id.0).collect()),
+                replicas: partition.replicas.as_ref().map(|nodes| nodes.iter().map(|id| id.0).collect()),
             });
         }
     }
@@ -71,8 +61,7 @@ fn response(
 ) -> AlterPartitionReassignmentsResponse {
     let mut response = AlterPartitionReassignmentsResponse::default();
     response.error_message = None;
-    response.allow_replication_factor_change =
-        version < ALLOW_RF_CHANGE || request.allow_replication_factor_change;
+    response.allow_replication_factor_change = version < ALLOW_RF_CHANGE || request.allow_replication_factor_change;
     let mut results = results.iter();
     for topic in &request.topics {
         let mut out = ReassignableTopicResponse::default();
@@ -106,11 +95,7 @@ pub fn refuse(
     for topic in &request.topics {
         let mut out = ReassignableTopicResponse::default();
         out.name = topic.name.clone();
-        out.partitions = topic
-            .partitions
-            .iter()
-            .map(|p| partition(p.partition_index, &failed))
-            .collect();
+        out.partitions = topic.partitions.iter().map(|p| partition(p.partition_index, &failed)).collect();
         response.responses.push(out);
     }
     response

@@ -38,32 +38,21 @@ pub fn handle(
         let image = cx.broker.image();
         let mut results: BTreeMap<String, Vec<AlterReplicaLogDirPartitionResult>> = BTreeMap::new();
         for ((topic, index), path) in moves {
-            let error = start(&cx, &image, &topic, index, &path)
-                .await
-                .err()
-                .unwrap_or(ErrorCode::None);
+            let error = start(&cx, &image, &topic, index, &path).await.err().unwrap_or(ErrorCode::None);
             results.entry(topic).or_default().push(result(index, error));
         }
         Answer::Send(response(results))
     }
 }
 
-async fn start(
-    cx: &Cx,
-    image: &Image,
-    topic: &str,
-    index: i32,
-    path: &str,
-) -> Result<(), ErrorCode> {
+async fn start(cx: &Cx, image: &Image, topic: &str, index: i32, path: &str) -> Result<(), ErrorCode> {
     if topic.len() + index.to_string().len() + SUFFIX > FILE_NAME_MAX {
         return Err(ErrorCode::InvalidTopicException);
     }
     if !cx.broker.replicas.has_dir(path) {
         return Err(ErrorCode::LogDirNotFound);
     }
-    image
-        .partition(topic, index)
-        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    image.partition(topic, index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     let moved = cx.broker.replicas.move_to_dir(topic, index, path).await;
     moved.map_err(|error| codes::move_dir(&error))
 }
@@ -75,9 +64,7 @@ fn result(index: i32, error: ErrorCode) -> AlterReplicaLogDirPartitionResult {
     out
 }
 
-fn response(
-    results: BTreeMap<String, Vec<AlterReplicaLogDirPartitionResult>>,
-) -> AlterReplicaLogDirsResponse {
+fn response(results: BTreeMap<String, Vec<AlterReplicaLogDirPartitionResult>>) -> AlterReplicaLogDirsResponse {
     let mut response = AlterReplicaLogDirsResponse::default();
     for (name, partitions) in results {
         let mut topic = AlterReplicaLogDirTopicResult::default();
@@ -89,11 +76,7 @@ fn response(
 }
 
 /// Answers every partition of the request with the error.
-pub fn refuse(
-    request: &AlterReplicaLogDirsRequest,
-    _version: i16,
-    error: ErrorCode,
-) -> AlterReplicaLogDirsResponse {
+pub fn refuse(request: &AlterReplicaLogDirsRequest, _version: i16, error: ErrorCode) -> AlterReplicaLogDirsResponse {
     let mut results: BTreeMap<String, Vec<AlterReplicaLogDirPartitionResult>> = BTreeMap::new();
     for topic in request.dirs.iter().flat_map(|dir| &dir.topics) {
         let partitions = results.entry(topic.name.to_string()).or_default();

@@ -6,9 +6,7 @@ use std::future::{Future, ready};
 use millrace_metadata::error::ErrorCode;
 use millrace_metadata::{Image, features};
 use millrace_wire::encode_response;
-use millrace_wire::kp::messages::api_versions_response::{
-    ApiVersion, FinalizedFeatureKey, SupportedFeatureKey,
-};
+use millrace_wire::kp::messages::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
 use millrace_wire::kp::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse};
 use millrace_wire::kp::protocol::StrBytes;
 
@@ -46,9 +44,8 @@ pub fn refuse(_: &ApiVersionsRequest, _: i16, error: ErrorCode) -> ApiVersionsRe
 /// client can read, with nothing but the versions of this API (KIP-511).
 pub fn unsupported_version(correlation_id: i32) -> Outcome {
     let own = table::row(KEY).map(version_range).into_iter().collect();
-    let response = ApiVersionsResponse::default()
-        .with_error_code(ErrorCode::UnsupportedVersion.code())
-        .with_api_keys(own);
+    let response =
+        ApiVersionsResponse::default().with_error_code(ErrorCode::UnsupportedVersion.code()).with_api_keys(own);
     match encode_response(KEY, 0, correlation_id, &response) {
         Ok(frame) => Outcome::Send(frame),
         Err(error) => Outcome::Close(error.to_string()),
@@ -57,17 +54,11 @@ pub fn unsupported_version(correlation_id: i32) -> Outcome {
 
 fn answer(cx: &Cx, request: &ApiVersionsRequest) -> ApiVersionsResponse {
     if cx.version() >= FIRST_WITH_SOFTWARE {
-        let (name, version) = (
-            &*request.client_software_name,
-            &*request.client_software_version,
-        );
+        let (name, version) = (&*request.client_software_name, &*request.client_software_version);
         if !is_software_word(name) || !is_software_word(version) {
             return refuse(request, cx.version(), ErrorCode::InvalidRequest);
         }
-        cx.conn.set_software(Software {
-            name: name.to_owned(),
-            version: version.to_owned(),
-        });
+        cx.conn.set_software(Software { name: name.to_owned(), version: version.to_owned() });
     }
     let image = cx.broker.image();
     ApiVersionsResponse::default()
@@ -106,10 +97,7 @@ fn finalized_features(image: &Image) -> Vec<FinalizedFeatureKey> {
 }
 
 fn version_range(row: &Row) -> ApiVersion {
-    ApiVersion::default()
-        .with_api_key(row.key)
-        .with_min_version(row.advertised_min())
-        .with_max_version(row.max)
+    ApiVersion::default().with_api_key(row.key).with_min_version(row.advertised_min()).with_max_version(row.max)
 }
 
 /// Letters and digits, with `-` and `.` inside only, as in
@@ -122,9 +110,7 @@ fn is_software_word(word: &str) -> bool {
     word.len() <= MAX_SOFTWARE_NAME
         && first.is_ascii_alphanumeric()
         && last.is_ascii_alphanumeric()
-        && bytes
-            .iter()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'))
+        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'))
 }
 
 #[cfg(test)]
@@ -133,13 +119,7 @@ mod tests {
 
     #[test]
     fn software_words_follow_kafkas_pattern() {
-        for good in [
-            "librdkafka",
-            "apache-kafka-java",
-            "4.3.1",
-            "a",
-            "v2.4.0-rc1",
-        ] {
+        for good in ["librdkafka", "apache-kafka-java", "4.3.1", "a", "v2.4.0-rc1"] {
             assert!(is_software_word(good), "{good}");
         }
         for bad in ["", "-a", "a.", "a b", "a_b", "é"] {

@@ -3,9 +3,7 @@
 
 use millrace_log::AppendError as LogAppendError;
 use millrace_metadata::error::ErrorCode;
-use millrace_replica::{
-    AppendError, CommitError, DeleteRecordsError, MoveError, PartitionError, ReadError,
-};
+use millrace_replica::{AppendError, CommitError, DeleteRecordsError, MoveError, PartitionError, ReadError};
 
 use crate::sessions::SessionError;
 
@@ -25,19 +23,11 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal that says nothing but its code.
     pub fn plain(code: ErrorCode) -> Self {
-        Self {
-            code,
-            message: None,
-            records: Vec::new(),
-            judged: false,
-        }
+        Self { code, message: None, records: Vec::new(), judged: false }
     }
 
     fn judged(code: ErrorCode) -> Self {
-        Self {
-            judged: true,
-            ..Self::plain(code)
-        }
+        Self { judged: true, ..Self::plain(code) }
     }
 }
 
@@ -71,25 +61,13 @@ pub fn not_one_batch(error: &LogAppendError) -> Refusal {
 fn log_append(error: &LogAppendError) -> Refusal {
     match error {
         LogAppendError::Corrupt(_) => Refusal::plain(ErrorCode::CorruptMessage),
-        LogAppendError::InvalidRecord { records, .. } => {
-            with_records(ErrorCode::InvalidRecord, error, records)
-        }
-        LogAppendError::InvalidTimestamp { records } => {
-            with_records(ErrorCode::InvalidTimestamp, error, records)
-        }
-        LogAppendError::TooLarge { .. } | LogAppendError::ExpandsTooFar => {
-            Refusal::plain(ErrorCode::MessageTooLarge)
-        }
+        LogAppendError::InvalidRecord { records, .. } => with_records(ErrorCode::InvalidRecord, error, records),
+        LogAppendError::InvalidTimestamp { records } => with_records(ErrorCode::InvalidTimestamp, error, records),
+        LogAppendError::TooLarge { .. } | LogAppendError::ExpandsTooFar => Refusal::plain(ErrorCode::MessageTooLarge),
         LogAppendError::LargerThanSegment { .. } => Refusal::plain(ErrorCode::RecordListTooLarge),
-        LogAppendError::UnsupportedCompression => {
-            Refusal::plain(ErrorCode::UnsupportedCompressionType)
-        }
-        LogAppendError::OutOfOrderSequence { .. } => {
-            Refusal::judged(ErrorCode::OutOfOrderSequenceNumber)
-        }
-        LogAppendError::InvalidProducerEpoch { .. } => {
-            Refusal::judged(ErrorCode::InvalidProducerEpoch)
-        }
+        LogAppendError::UnsupportedCompression => Refusal::plain(ErrorCode::UnsupportedCompressionType),
+        LogAppendError::OutOfOrderSequence { .. } => Refusal::judged(ErrorCode::OutOfOrderSequenceNumber),
+        LogAppendError::InvalidProducerEpoch { .. } => Refusal::judged(ErrorCode::InvalidProducerEpoch),
         LogAppendError::InvalidTxnState { .. } => Refusal::judged(ErrorCode::InvalidTxnState),
         // Only followers see it.
         LogAppendError::UnexpectedOffset { .. } => Refusal::plain(ErrorCode::UnknownServerError),
@@ -98,11 +76,7 @@ fn log_append(error: &LogAppendError) -> Refusal {
 }
 
 /// Kafka has a message where it has a list of records, and only there.
-fn with_records(
-    code: ErrorCode,
-    error: &LogAppendError,
-    records: &[millrace_log::RecordError],
-) -> Refusal {
+fn with_records(code: ErrorCode, error: &LogAppendError, records: &[millrace_log::RecordError]) -> Refusal {
     Refusal {
         message: (!records.is_empty()).then(|| error.to_string()),
         records: records.iter().map(|r| (r.index, r.message)).collect(),

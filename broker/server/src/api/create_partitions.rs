@@ -22,17 +22,9 @@ pub fn handle(
         let (mut results, wanted) = sort_out(&cx, &request);
         if !wanted.is_empty() {
             let names: Vec<String> = wanted.iter().map(|topic| topic.name.clone()).collect();
-            let command = Command::CreatePartitions {
-                topics: wanted,
-                validate_only: request.validate_only,
-            };
+            let command = Command::CreatePartitions { topics: wanted, validate_only: request.validate_only };
             let done = ApiError::new(ErrorCode::None, "");
-            let fail_all = |error: ApiError| {
-                names
-                    .iter()
-                    .map(|name| result(name, &error))
-                    .collect::<Vec<_>>()
-            };
+            let fail_all = |error: ApiError| names.iter().map(|name| result(name, &error)).collect::<Vec<_>>();
             results.extend(match cx.broker.submit_and_serve(command).await {
                 Ok(Reply::CreatePartitions(replies)) => replies
                     .into_iter()
@@ -51,26 +43,15 @@ pub fn handle(
     }
 }
 
-fn sort_out(
-    cx: &Cx,
-    request: &CreatePartitionsRequest,
-) -> (Vec<CreatePartitionsTopicResult>, Vec<MorePartitions>) {
+fn sort_out(cx: &Cx, request: &CreatePartitionsRequest) -> (Vec<CreatePartitionsTopicResult>, Vec<MorePartitions>) {
     let mut seen = HashSet::new();
-    let twice: HashSet<&str> = request
-        .topics
-        .iter()
-        .map(|topic| &**topic.name)
-        .filter(|name| !seen.insert(*name))
-        .collect();
+    let twice: HashSet<&str> =
+        request.topics.iter().map(|topic| &**topic.name).filter(|name| !seen.insert(*name)).collect();
     let duplicate = ApiError::new(ErrorCode::InvalidRequest, "Duplicate topic name.");
     let denied = ApiError::new(ErrorCode::TopicAuthorizationFailed, "");
     let mut results: Vec<_> = twice.iter().map(|name| result(name, &duplicate)).collect();
     let mut wanted = Vec::new();
-    for topic in request
-        .topics
-        .iter()
-        .filter(|topic| !twice.contains(&**topic.name))
-    {
+    for topic in request.topics.iter().filter(|topic| !twice.contains(&**topic.name)) {
         if cx.may_topic(Operation::Alter, &topic.name) {
             wanted.push(more(topic));
         } else {
@@ -81,17 +62,11 @@ fn sort_out(
 }
 
 fn more(topic: &CreatePartitionsTopic) -> MorePartitions {
-    let assignments = topic.assignments.as_ref().map(|assignments| {
-        assignments
-            .iter()
-            .map(|a| a.broker_ids.iter().map(|id| id.0).collect())
-            .collect()
-    });
-    MorePartitions {
-        name: topic.name.to_string(),
-        count: topic.count,
-        assignments,
-    }
+    let assignments = topic
+        .assignments
+        .as_ref()
+        .map(|assignments| assignments.iter().map(|a| a.broker_ids.iter().map(|id| id.0).collect()).collect());
+    MorePartitions { name: topic.name.to_string(), count: topic.count, assignments }
 }
 
 fn result(name: &str, error: &ApiError) -> CreatePartitionsTopicResult {
@@ -103,17 +78,9 @@ fn result(name: &str, error: &ApiError) -> CreatePartitionsTopicResult {
 }
 
 /// Answers every topic of the request with the error.
-pub fn refuse(
-    request: &CreatePartitionsRequest,
-    _version: i16,
-    error: ErrorCode,
-) -> CreatePartitionsResponse {
+pub fn refuse(request: &CreatePartitionsRequest, _version: i16, error: ErrorCode) -> CreatePartitionsResponse {
     let error = ApiError::new(error, "");
     let mut response = CreatePartitionsResponse::default();
-    response.results = request
-        .topics
-        .iter()
-        .map(|topic| result(&topic.name, &error))
-        .collect();
+    response.results = request.topics.iter().map(|topic| result(&topic.name, &error)).collect();
     response
 }

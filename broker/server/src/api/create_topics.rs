@@ -8,9 +8,7 @@ use millrace_metadata::command::{Command, CreatedTopic, NewTopic, Reply};
 use millrace_metadata::error::{ApiError, ErrorCode};
 use millrace_security::Operation;
 use millrace_wire::kp::messages::create_topics_request::CreatableTopic;
-use millrace_wire::kp::messages::create_topics_response::{
-    CreatableTopicConfigs, CreatableTopicResult,
-};
+use millrace_wire::kp::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
 use millrace_wire::kp::messages::{CreateTopicsRequest, CreateTopicsResponse};
 
 use super::convert::{message_field, topic_name, uuid};
@@ -31,10 +29,7 @@ pub fn handle(
         let (mut results, wanted) = sort_out(&cx, &request);
         if !wanted.is_empty() {
             let names: Vec<String> = wanted.iter().map(|topic| topic.name.clone()).collect();
-            let command = Command::CreateTopics {
-                topics: wanted,
-                validate_only: request.validate_only,
-            };
+            let command = Command::CreateTopics { topics: wanted, validate_only: request.validate_only };
             match cx.broker.submit_and_serve(command).await {
                 Ok(Reply::CreateTopics(created)) => {
                     for result in created {
@@ -57,29 +52,19 @@ pub fn handle(
 /// Refuses what need not be asked of the controller, and keeps the rest.
 fn sort_out(cx: &Cx, request: &CreateTopicsRequest) -> (Vec<CreatableTopicResult>, Vec<NewTopic>) {
     let mut seen = HashSet::new();
-    let twice: HashSet<&str> = request
-        .topics
-        .iter()
-        .map(|topic| &**topic.name)
-        .filter(|name| !seen.insert(*name))
-        .collect();
+    let twice: HashSet<&str> =
+        request.topics.iter().map(|topic| &**topic.name).filter(|name| !seen.insert(*name)).collect();
     let (mut results, mut wanted, mut told) = (Vec::new(), Vec::new(), HashSet::new());
     let everything = cx.may_cluster(Operation::Create);
     for topic in &request.topics {
         let name: &str = &topic.name;
         let refused = if twice.contains(name) {
-            Some(ApiError::new(
-                ErrorCode::InvalidRequest,
-                "Duplicate topic name.",
-            ))
+            Some(ApiError::new(ErrorCode::InvalidRequest, "Duplicate topic name."))
         } else if name == CLUSTER_METADATA {
             let message = format!("Creation of internal topic {CLUSTER_METADATA} is prohibited.");
             Some(ApiError::new(ErrorCode::InvalidRequest, message))
         } else if !everything && !cx.may_topic(Operation::Create, name) {
-            Some(ApiError::new(
-                ErrorCode::TopicAuthorizationFailed,
-                "Authorization failed.",
-            ))
+            Some(ApiError::new(ErrorCode::TopicAuthorizationFailed, "Authorization failed."))
         } else {
             None
         };
@@ -100,22 +85,12 @@ fn new_topic(topic: &CreatableTopic) -> NewTopic {
         assignments: topic
             .assignments
             .iter()
-            .map(|a| {
-                (
-                    a.partition_index,
-                    a.broker_ids.iter().map(|id| id.0).collect(),
-                )
-            })
+            .map(|a| (a.partition_index, a.broker_ids.iter().map(|id| id.0).collect()))
             .collect(),
         configs: topic
             .configs
             .iter()
-            .map(|config| {
-                (
-                    config.name.to_string(),
-                    config.value.as_ref().map(|value| value.to_string()),
-                )
-            })
+            .map(|config| (config.name.to_string(), config.value.as_ref().map(|value| value.to_string())))
             .collect(),
     }
 }
@@ -161,17 +136,9 @@ fn fail_all(results: &mut Vec<CreatableTopicResult>, names: &[String], error: &A
 }
 
 /// Answers every topic of the request with the error.
-pub fn refuse(
-    request: &CreateTopicsRequest,
-    _version: i16,
-    error: ErrorCode,
-) -> CreateTopicsResponse {
+pub fn refuse(request: &CreateTopicsRequest, _version: i16, error: ErrorCode) -> CreateTopicsResponse {
     let error = ApiError::new(error, "");
     let mut response = CreateTopicsResponse::default();
-    response.topics = request
-        .topics
-        .iter()
-        .map(|topic| failed(&topic.name, &error))
-        .collect();
+    response.topics = request.topics.iter().map(|topic| failed(&topic.name, &error)).collect();
     response
 }

@@ -17,10 +17,7 @@ pub fn handle(
     request: DeleteGroupsRequest,
 ) -> impl Future<Output = Answer<DeleteGroupsResponse>> + Send + 'static {
     let mut seen = BTreeSet::new();
-    let distinct = request
-        .groups_names
-        .into_iter()
-        .filter(|id| seen.insert(id.clone()));
+    let distinct = request.groups_names.into_iter().filter(|id| seen.insert(id.clone()));
     let deletions: Vec<_> = distinct
         .map(|id| {
             let allowed = cx.may_group(Operation::Delete, &id);
@@ -38,20 +35,11 @@ pub fn handle(
 }
 
 /// Answers with the error, for each group.
-pub fn refuse(
-    request: &DeleteGroupsRequest,
-    _version: i16,
-    error: ErrorCode,
-) -> DeleteGroupsResponse {
-    let results = request
-        .groups_names
-        .iter()
-        .map(|id| result(id.clone(), error));
+pub fn refuse(request: &DeleteGroupsRequest, _version: i16, error: ErrorCode) -> DeleteGroupsResponse {
+    let results = request.groups_names.iter().map(|id| result(id.clone(), error));
     DeleteGroupsResponse::default().with_results(results.collect())
 }
 
 fn result(id: GroupId, error: ErrorCode) -> DeletableGroupResult {
-    DeletableGroupResult::default()
-        .with_group_id(id)
-        .with_error_code(error.code())
+    DeletableGroupResult::default().with_group_id(id).with_error_code(error.code())
 }

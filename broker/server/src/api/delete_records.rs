@@ -7,9 +7,7 @@ use millrace_metadata::error::ErrorCode;
 use millrace_metadata::image::Image;
 use millrace_metadata::names::is_internal;
 use millrace_security::Operation;
-use millrace_wire::kp::messages::delete_records_response::{
-    DeleteRecordsPartitionResult, DeleteRecordsTopicResult,
-};
+use millrace_wire::kp::messages::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
 use millrace_wire::kp::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 
 use super::codes;
@@ -45,44 +43,21 @@ pub fn handle(
 /// Kafka.
 fn distinct(request: &DeleteRecordsRequest) -> BTreeMap<&str, BTreeMap<i32, i64>> {
     let mut topics: BTreeMap<&str, BTreeMap<i32, i64>> = BTreeMap::new();
-    for topic in request
-        .topics
-        .iter()
-        .filter(|topic| !topic.partitions.is_empty())
-    {
+    for topic in request.topics.iter().filter(|topic| !topic.partitions.is_empty()) {
         let partitions = topics.entry(&topic.name).or_default();
-        partitions.extend(
-            topic
-                .partitions
-                .iter()
-                .map(|p| (p.partition_index, p.offset)),
-        );
+        partitions.extend(topic.partitions.iter().map(|p| (p.partition_index, p.offset)));
     }
     topics
 }
 
 /// Returns the new low watermark.
-async fn delete(
-    cx: &Cx,
-    image: &Image,
-    topic: &str,
-    (index, offset): (i32, i64),
-) -> Result<i64, ErrorCode> {
-    image
-        .partition(topic, index)
-        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+async fn delete(cx: &Cx, image: &Image, topic: &str, (index, offset): (i32, i64)) -> Result<i64, ErrorCode> {
+    image.partition(topic, index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     if is_internal(topic) {
         return Err(ErrorCode::InvalidTopicException);
     }
-    let partition = cx
-        .broker
-        .replicas
-        .partition(topic, index)
-        .map_err(|error| codes::lookup(&error))?;
-    partition
-        .delete_records(offset)
-        .await
-        .map_err(|error| codes::delete_records(&error))
+    let partition = cx.broker.replicas.partition(topic, index).map_err(|error| codes::lookup(&error))?;
+    partition.delete_records(offset).await.map_err(|error| codes::delete_records(&error))
 }
 
 fn result(index: i32, done: Result<i64, ErrorCode>) -> DeleteRecordsPartitionResult {
@@ -96,20 +71,12 @@ fn result(index: i32, done: Result<i64, ErrorCode>) -> DeleteRecordsPartitionRes
 }
 
 /// Answers every partition of the request with the error.
-pub fn refuse(
-    request: &DeleteRecordsRequest,
-    _version: i16,
-    error: ErrorCode,
-) -> DeleteRecordsResponse {
+pub fn refuse(request: &DeleteRecordsRequest, _version: i16, error: ErrorCode) -> DeleteRecordsResponse {
     let mut response = DeleteRecordsResponse::default();
     for topic in &request.topics {
         let mut out = DeleteRecordsTopicResult::default();
         out.name = topic.name.clone();
-        out.partitions = topic
-            .partitions
-            .iter()
-            .map(|p| result(p.partition_index, Err(error)))
-            .collect();
+        out.partitions = topic.partitions.iter().map(|p| result(p.partition_index, Err(error))).collect();
         response.topics.push(out);
     }
     response

@@ -33,12 +33,7 @@ pub fn handle(
             return Answer::Send(refuse(&request, cx.version(), error));
         }
         let mut results = Vec::new();
-        let victims = resolve(
-            &cx,
-            &cx.broker.image(),
-            named(&request, &mut results),
-            &mut results,
-        );
+        let victims = resolve(&cx, &cx.broker.image(), named(&request, &mut results), &mut results);
         if !victims.is_empty() {
             delete(&cx, victims, &mut results).await;
         }
@@ -66,11 +61,7 @@ fn named(request: &DeleteTopicsRequest, results: &mut Vec<DeletableTopicResult>)
         let id = topic_id(topic.topic_id);
         let wrong = |message| ApiError::new(ErrorCode::InvalidRequest, message);
         match (&topic.name, id.is_zero()) {
-            (None, true) => results.push(result(
-                None,
-                id,
-                &wrong("Neither topic name nor id were specified."),
-            )),
+            (None, true) => results.push(result(None, id, &wrong("Neither topic name nor id were specified."))),
             (None, false) => *ids.entry(id).or_default() += 1,
             (Some(name), true) => *names.entry(name.to_string()).or_default() += 1,
             (Some(name), false) => {
@@ -79,11 +70,7 @@ fn named(request: &DeleteTopicsRequest, results: &mut Vec<DeletableTopicResult>)
             }
         }
     }
-    let mut out = Named {
-        names: BTreeSet::new(),
-        ids: BTreeSet::new(),
-        twice: BTreeSet::new(),
-    };
+    let mut out = Named { names: BTreeSet::new(), ids: BTreeSet::new(), twice: BTreeSet::new() };
     for (name, count) in names {
         if count == 1 {
             out.names.insert(name);
@@ -97,11 +84,7 @@ fn named(request: &DeleteTopicsRequest, results: &mut Vec<DeletableTopicResult>)
             out.ids.insert(id);
         } else {
             out.twice.insert(id);
-            results.push(result(
-                None,
-                id,
-                &ApiError::new(ErrorCode::InvalidRequest, "Duplicate topic id."),
-            ));
+            results.push(result(None, id, &ApiError::new(ErrorCode::InvalidRequest, "Duplicate topic id.")));
         }
     }
     out
@@ -125,9 +108,7 @@ fn resolve(
                 victims.insert(id, name.to_owned());
             }
             // An id is no secret, the name behind it is.
-            Some(name) if may(Operation::Describe, name) => {
-                results.push(result(Some(name), id, &denied))
-            }
+            Some(name) if may(Operation::Describe, name) => results.push(result(Some(name), id, &denied)),
             Some(_) => results.push(result(None, id, &denied)),
         }
     }
@@ -147,11 +128,7 @@ fn resolve(
             victims.remove(&id);
             named.twice.insert(id);
             let message = "The provided topic name maps to an ID that was already supplied.";
-            results.push(result(
-                Some(&name),
-                id,
-                &ApiError::new(ErrorCode::InvalidRequest, message),
-            ));
+            results.push(result(Some(&name), id, &ApiError::new(ErrorCode::InvalidRequest, message)));
         } else {
             victims.insert(id, name);
         }
@@ -159,38 +136,18 @@ fn resolve(
     victims
 }
 
-async fn delete(
-    cx: &Cx,
-    victims: BTreeMap<TopicId, String>,
-    results: &mut Vec<DeletableTopicResult>,
-) {
+async fn delete(cx: &Cx, victims: BTreeMap<TopicId, String>, results: &mut Vec<DeletableTopicResult>) {
     let topics = victims.keys().map(|id| TopicRef::Id(*id)).collect();
     let fail_all = |results: &mut Vec<DeletableTopicResult>, error: &ApiError| {
-        results.extend(
-            victims
-                .iter()
-                .map(|(id, name)| result(Some(name), *id, error)),
-        );
+        results.extend(victims.iter().map(|(id, name)| result(Some(name), *id, error)));
     };
-    match cx
-        .broker
-        .submit_and_serve(Command::DeleteTopics { topics })
-        .await
-    {
+    match cx.broker.submit_and_serve(Command::DeleteTopics { topics }).await {
         Ok(Reply::DeleteTopics(replies)) => {
             for reply in replies {
                 results.push(match reply {
-                    Ok(topic) => result(
-                        Some(&topic.name),
-                        topic.id,
-                        &ApiError::new(ErrorCode::None, ""),
-                    ),
-                    Err((TopicRef::Id(id), error)) => {
-                        result(victims.get(&id).map(String::as_str), id, &error)
-                    }
-                    Err((TopicRef::Name(name), error)) => {
-                        result(Some(&name), TopicId::ZERO, &error)
-                    }
+                    Ok(topic) => result(Some(&topic.name), topic.id, &ApiError::new(ErrorCode::None, "")),
+                    Err((TopicRef::Id(id), error)) => result(victims.get(&id).map(String::as_str), id, &error),
+                    Err((TopicRef::Name(name), error)) => result(Some(&name), TopicId::ZERO, &error),
                 });
             }
         }
@@ -209,26 +166,15 @@ fn result(name: Option<&str>, id: TopicId, error: &ApiError) -> DeletableTopicRe
 }
 
 /// Answers every topic of the request with the error.
-pub fn refuse(
-    request: &DeleteTopicsRequest,
-    version: i16,
-    error: ErrorCode,
-) -> DeleteTopicsResponse {
+pub fn refuse(request: &DeleteTopicsRequest, version: i16, error: ErrorCode) -> DeleteTopicsResponse {
     let error = ApiError::new(error, "");
     let mut response = DeleteTopicsResponse::default();
     if version < TOPIC_IDS {
-        response.responses = request
-            .topic_names
-            .iter()
-            .map(|name| result(Some(name), TopicId::ZERO, &error))
-            .collect();
+        response.responses = request.topic_names.iter().map(|name| result(Some(name), TopicId::ZERO, &error)).collect();
     } else {
         let one = |name: Option<&str>, id| result(name, topic_id(id), &error);
-        response.responses = request
-            .topics
-            .iter()
-            .map(|topic| one(topic.name.as_ref().map(|name| &***name), topic.topic_id))
-            .collect();
+        response.responses =
+            request.topics.iter().map(|topic| one(topic.name.as_ref().map(|name| &***name), topic.topic_id)).collect();
     }
     response
 }
@@ -264,10 +210,6 @@ mod tests {
         assert_eq!(named.ids, BTreeSet::from([TopicId([1; 16])]));
         assert_eq!(named.twice, BTreeSet::from([TopicId([2; 16])]));
         assert_eq!(results.len(), 4);
-        assert!(
-            results
-                .iter()
-                .all(|r| r.error_code == ErrorCode::InvalidRequest.code())
-        );
+        assert!(results.iter().all(|r| r.error_code == ErrorCode::InvalidRequest.code()));
     }
 }

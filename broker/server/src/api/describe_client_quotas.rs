@@ -40,20 +40,14 @@ fn check(request: &DescribeClientQuotasRequest) -> Result<(), (ErrorCode, String
             return invalid(format!("There is no match type {}.", component.match_type));
         }
         if !ENTITIES.contains(&kind) {
-            return Err((
-                ErrorCode::UnsupportedVersion,
-                format!("There are no quotas for {kind}."),
-            ));
+            return Err((ErrorCode::UnsupportedVersion, format!("There are no quotas for {kind}.")));
         }
         if !seen.insert(kind) {
             return invalid(format!("The filter names {kind} twice."));
         }
         let named = component._match.is_some();
         if (component.match_type == EXACT) != named {
-            return invalid(format!(
-                "The filter for {kind} {} a name.",
-                if named { "must not have" } else { "needs" }
-            ));
+            return invalid(format!("The filter for {kind} {} a name.", if named { "must not have" } else { "needs" }));
         }
     }
     if seen.contains("ip") && seen.len() > 1 {
@@ -71,10 +65,6 @@ fn failed(code: ErrorCode, why: &str) -> DescribeClientQuotasResponse {
 }
 
 /// Answers with the error alone.
-pub fn refuse(
-    _request: &DescribeClientQuotasRequest,
-    _version: i16,
-    error: ErrorCode,
-) -> DescribeClientQuotasResponse {
+pub fn refuse(_request: &DescribeClientQuotasRequest, _version: i16, error: ErrorCode) -> DescribeClientQuotasResponse {
     failed(error, error.default_message())
 }

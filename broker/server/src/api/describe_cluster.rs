@@ -33,10 +33,7 @@ fn answer(cx: &Cx, request: &DescribeClusterRequest) -> DescribeClusterResponse 
         false => nodes::live(cx, &image),
     };
     // Any live broker takes requests for the controller.
-    let controller = nodes
-        .iter()
-        .find(|node| !node.fenced)
-        .map_or(-1, |node| node.id);
+    let controller = nodes.iter().find(|node| !node.fenced).map_or(-1, |node| node.id);
     let brokers = nodes.into_iter().map(|node| {
         let mut broker = DescribeClusterBroker::default();
         broker.broker_id = BrokerId(node.id);
@@ -76,11 +73,7 @@ fn wrong_endpoint(version: i16, endpoint_type: i8) -> DescribeClusterResponse {
 }
 
 /// Answers with an error.
-pub fn refuse(
-    _request: &DescribeClusterRequest,
-    _version: i16,
-    error: ErrorCode,
-) -> DescribeClusterResponse {
+pub fn refuse(_request: &DescribeClusterRequest, _version: i16, error: ErrorCode) -> DescribeClusterResponse {
     let mut response = DescribeClusterResponse::default();
     response.error_code = error.code();
     response

@@ -23,16 +23,8 @@ pub fn handle(
     request: DescribeConfigsRequest,
 ) -> impl Future<Output = Answer<DescribeConfigsResponse>> + Send + 'static {
     // A kind of resource that does not exist spoils the whole request.
-    if request
-        .resources
-        .iter()
-        .any(|r| ResourceKind::from_code(r.resource_type).is_none())
-    {
-        return ready(Answer::Send(refuse(
-            &request,
-            cx.version(),
-            ErrorCode::InvalidRequest,
-        )));
+    if request.resources.iter().any(|r| ResourceKind::from_code(r.resource_type).is_none()) {
+        return ready(Answer::Send(refuse(&request, cx.version(), ErrorCode::InvalidRequest)));
     }
     let mut response = DescribeConfigsResponse::default();
     for resource in &request.resources {
@@ -41,11 +33,7 @@ pub fn handle(
     ready(Answer::Send(response))
 }
 
-fn describe(
-    cx: &Cx,
-    request: &DescribeConfigsRequest,
-    resource: &DescribeConfigsResource,
-) -> DescribeConfigsResult {
+fn describe(cx: &Cx, request: &DescribeConfigsRequest, resource: &DescribeConfigsResource) -> DescribeConfigsResult {
     let entries = match allowed(cx, resource) {
         Ok(()) => entries(cx, resource),
         Err(code) => Err(code.into()),
@@ -56,13 +44,8 @@ fn describe(
     match entries {
         Ok(entries) => {
             let keys = resource.configuration_keys.as_deref().unwrap_or_default();
-            let wanted =
-                |entry: &Entry| keys.is_empty() || keys.iter().any(|key| **key == *entry.name);
-            result.configs = entries
-                .into_iter()
-                .filter(wanted)
-                .map(|entry| config(request, entry))
-                .collect();
+            let wanted = |entry: &Entry| keys.is_empty() || keys.iter().any(|key| **key == *entry.name);
+            result.configs = entries.into_iter().filter(wanted).map(|entry| config(request, entry)).collect();
         }
         Err(error) => {
             result.error_code = error.code.code();
@@ -100,15 +83,9 @@ fn entries(cx: &Cx, resource: &DescribeConfigsResource) -> Result<Vec<Entry>, Ap
         return Err(ErrorCode::InvalidRequest.into());
     };
     let image = cx.broker.image();
-    let own = image
-        .config(&ConfigResource::new(kind, name))
-        .map(|own| (**own).clone())
-        .unwrap_or_default();
+    let own = image.config(&ConfigResource::new(kind, name)).map(|own| (**own).clone()).unwrap_or_default();
     let named = |what: &str| match name.is_empty() {
-        true => Err(ApiError::new(
-            ErrorCode::InvalidRequest,
-            format!("{what} must not be empty."),
-        )),
+        true => Err(ApiError::new(ErrorCode::InvalidRequest, format!("{what} must not be empty."))),
         false => Ok(()),
     };
     match kind {
@@ -148,9 +125,7 @@ fn entries(cx: &Cx, resource: &DescribeConfigsResource) -> Result<Vec<Entry>, Ap
 
 /// Subscriptions are not kept, so that there is nothing to tell about any of them.
 fn metrics(own: BTreeMap<String, String>) -> Vec<Entry> {
-    own.iter()
-        .map(|(key, value)| plain(key, value, Origin::Default))
-        .collect()
+    own.iter().map(|(key, value)| plain(key, value, Origin::Default)).collect()
 }
 
 fn plain(name: &str, value: &str, origin: Origin) -> Entry {
@@ -192,11 +167,7 @@ fn synonym(synonym: Synonym) -> DescribeConfigsSynonym {
 }
 
 /// Answers every resource of the request with the error.
-pub fn refuse(
-    request: &DescribeConfigsRequest,
-    _version: i16,
-    error: ErrorCode,
-) -> DescribeConfigsResponse {
+pub fn refuse(request: &DescribeConfigsRequest, _version: i16, error: ErrorCode) -> DescribeConfigsResponse {
     let mut response = DescribeConfigsResponse::default();
     for resource in &request.resources {
         let mut result = DescribeConfigsResult::default();

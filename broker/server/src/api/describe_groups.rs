@@ -35,17 +35,11 @@ pub fn handle(
         }
         group
     });
-    ready(Answer::Send(
-        DescribeGroupsResponse::default().with_groups(groups.collect()),
-    ))
+    ready(Answer::Send(DescribeGroupsResponse::default().with_groups(groups.collect())))
 }
 
 /// Answers with the error, for each group.
-pub fn refuse(
-    request: &DescribeGroupsRequest,
-    _version: i16,
-    error: ErrorCode,
-) -> DescribeGroupsResponse {
+pub fn refuse(request: &DescribeGroupsRequest, _version: i16, error: ErrorCode) -> DescribeGroupsResponse {
     let groups = request.groups.iter().map(|id| failed(id, error));
     DescribeGroupsResponse::default().with_groups(groups.collect())
 }
@@ -62,10 +56,7 @@ fn describe(cx: &Cx, id: &GroupId) -> DescribedGroup {
 }
 
 fn described(id: &GroupId, group: Described, version: i16) -> DescribedGroup {
-    let members = group
-        .members
-        .into_iter()
-        .map(|member| described_member(member, version));
+    let members = group.members.into_iter().map(|member| described_member(member, version));
     empty(id)
         .with_group_state(text(group.state))
         .with_protocol_type(StrBytes::from_string(group.protocol_type))
@@ -90,9 +81,7 @@ fn missing(id: &GroupId, version: i16) -> DescribedGroup {
         return group;
     }
     let message = format!("Group {} not found.", id.as_str());
-    group
-        .with_error_code(ErrorCode::GroupIdNotFound.code())
-        .with_error_message(Some(StrBytes::from_string(message)))
+    group.with_error_code(ErrorCode::GroupIdNotFound.code()).with_error_message(Some(StrBytes::from_string(message)))
 }
 
 fn failed(id: &GroupId, error: ErrorCode) -> DescribedGroup {

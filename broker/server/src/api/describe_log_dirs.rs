@@ -27,9 +27,7 @@ pub fn handle(
         let wanted = wanted(&request);
         let mut response = DescribeLogDirsResponse::default();
         for dir in cx.broker.replicas.describe_dirs().await {
-            response
-                .results
-                .push(report(cx.version(), &dir, wanted.as_ref()));
+            response.results.push(report(cx.version(), &dir, wanted.as_ref()));
         }
         Answer::Send(response)
     }
@@ -42,12 +40,7 @@ fn wanted(request: &DescribeLogDirsRequest) -> Option<Partitions> {
     let topics = request.topics.as_ref()?;
     let mut wanted = Partitions::new();
     for topic in topics {
-        wanted.extend(
-            topic
-                .partitions
-                .iter()
-                .map(|index| (topic.topic.to_string(), *index)),
-        );
+        wanted.extend(topic.partitions.iter().map(|index| (topic.topic.to_string(), *index)));
     }
     Some(wanted)
 }
@@ -65,13 +58,9 @@ fn report(version: i16, dir: &DirReport, wanted: Option<&Partitions>) -> Describ
     }
     let mut topics: BTreeMap<&str, Vec<DescribeLogDirsPartition>> = BTreeMap::new();
     for replica in &dir.replicas {
-        let is_wanted =
-            |wanted: &Partitions| wanted.contains(&(replica.topic.to_string(), replica.partition));
+        let is_wanted = |wanted: &Partitions| wanted.contains(&(replica.topic.to_string(), replica.partition));
         if wanted.is_none_or(is_wanted) {
-            topics
-                .entry(&replica.topic)
-                .or_default()
-                .push(describe(replica));
+            topics.entry(&replica.topic).or_default().push(describe(replica));
         }
     }
     for (name, partitions) in topics {
@@ -94,18 +83,11 @@ fn describe(replica: &ReplicaReport) -> DescribeLogDirsPartition {
 
 fn absolute(path: &str) -> String {
     let absolute = std::path::absolute(path);
-    absolute.map_or_else(
-        |_| path.to_owned(),
-        |absolute| absolute.display().to_string(),
-    )
+    absolute.map_or_else(|_| path.to_owned(), |absolute| absolute.display().to_string())
 }
 
 /// Answers with the error, which old versions can only tell by saying nothing.
-pub fn refuse(
-    _request: &DescribeLogDirsRequest,
-    version: i16,
-    error: ErrorCode,
-) -> DescribeLogDirsResponse {
+pub fn refuse(_request: &DescribeLogDirsRequest, version: i16, error: ErrorCode) -> DescribeLogDirsResponse {
     let mut response = DescribeLogDirsResponse::default();
     if version >= TOP_LEVEL_ERROR {
         response.error_code = error.code();

@@ -7,12 +7,8 @@ use millrace_metadata::image::Image;
 use millrace_metadata::names::validate_topic_name;
 use millrace_replica::ProducerInfo;
 use millrace_security::Operation;
-use millrace_wire::kp::messages::describe_producers_response::{
-    PartitionResponse, ProducerState, TopicResponse,
-};
-use millrace_wire::kp::messages::{
-    DescribeProducersRequest, DescribeProducersResponse, ProducerId,
-};
+use millrace_wire::kp::messages::describe_producers_response::{PartitionResponse, ProducerState, TopicResponse};
+use millrace_wire::kp::messages::{DescribeProducersRequest, DescribeProducersResponse, ProducerId};
 
 use super::codes;
 use super::convert::message_field;
@@ -52,30 +48,13 @@ fn refused(cx: &Cx, image: &Image, topic: &str) -> Option<ApiError> {
     if !cx.may_topic(Operation::Read, topic) {
         return Some(ErrorCode::TopicAuthorizationFailed.into());
     }
-    image
-        .topic(topic)
-        .is_none()
-        .then(|| ErrorCode::UnknownTopicOrPartition.into())
+    image.topic(topic).is_none().then(|| ErrorCode::UnknownTopicOrPartition.into())
 }
 
-async fn list(
-    cx: &Cx,
-    image: &Image,
-    topic: &str,
-    index: i32,
-) -> Result<Vec<ProducerInfo>, ErrorCode> {
-    image
-        .partition(topic, index)
-        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    let partition = cx
-        .broker
-        .replicas
-        .partition(topic, index)
-        .map_err(|error| codes::lookup(&error))?;
-    partition
-        .producers()
-        .await
-        .map_err(|error| codes::read(&error))
+async fn list(cx: &Cx, image: &Image, topic: &str, index: i32) -> Result<Vec<ProducerInfo>, ErrorCode> {
+    image.partition(topic, index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let partition = cx.broker.replicas.partition(topic, index).map_err(|error| codes::lookup(&error))?;
+    partition.producers().await.map_err(|error| codes::read(&error))
 }
 
 fn found(index: i32, producers: &[ProducerInfo]) -> PartitionResponse {
@@ -106,21 +85,13 @@ fn failed(index: i32, error: &ApiError) -> PartitionResponse {
 }
 
 /// Answers every partition of the request with the error.
-pub fn refuse(
-    request: &DescribeProducersRequest,
-    _version: i16,
-    error: ErrorCode,
-) -> DescribeProducersResponse {
+pub fn refuse(request: &DescribeProducersRequest, _version: i16, error: ErrorCode) -> DescribeProducersResponse {
     let error = ApiError::new(error, "");
     let mut response = DescribeProducersResponse::default();
     for topic in &request.topics {
         let mut out = TopicResponse::default();
         out.name = topic.name.clone();
-        out.partitions = topic
-            .partition_indexes
-            .iter()
-            .map(|index| failed(*index, &error))
-            .collect();
+        out.partitions = topic.partition_indexes.iter().map(|index| failed(*index, &error)).collect();
         response.topics.push(out);
     }
     response

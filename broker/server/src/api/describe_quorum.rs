@@ -7,9 +7,7 @@ use millrace_controller::{QuorumInfo, Voter};
 use millrace_metadata::NO_NODE;
 use millrace_metadata::error::ErrorCode;
 use millrace_metadata::image::BrokerImage;
-use millrace_wire::kp::messages::describe_quorum_response::{
-    Listener, Node, PartitionData, ReplicaState, TopicData,
-};
+use millrace_wire::kp::messages::describe_quorum_response::{Listener, Node, PartitionData, ReplicaState, TopicData};
 use millrace_wire::kp::messages::{BrokerId, DescribeQuorumRequest, DescribeQuorumResponse};
 use uuid::Uuid;
 
@@ -66,11 +64,7 @@ fn unknown(request: &DescribeQuorumRequest, version: i16) -> DescribeQuorumRespo
 }
 
 fn describe(cx: &Cx, quorum: &QuorumInfo) -> DescribeQuorumResponse {
-    let replicas = |list: &[Voter]| {
-        list.iter()
-            .map(|replica| state(cx.version(), replica))
-            .collect()
-    };
+    let replicas = |list: &[Voter]| list.iter().map(|replica| state(cx.version(), replica)).collect();
     let mut partition = PartitionData::default();
     partition.leader_id = BrokerId(quorum.leader.unwrap_or(NO_NODE));
     partition.leader_epoch = quorum.epoch;
@@ -84,10 +78,7 @@ fn describe(cx: &Cx, quorum: &QuorumInfo) -> DescribeQuorumResponse {
     response.topics.push(topic);
     if cx.version() >= NODES {
         let image = cx.broker.image();
-        let voters = quorum
-            .voters
-            .iter()
-            .filter_map(|voter| image.broker(voter.id));
+        let voters = quorum.voters.iter().filter_map(|voter| image.broker(voter.id));
         response.nodes = voters.map(|broker| node(broker)).collect();
     }
     response
@@ -120,11 +111,7 @@ fn state(version: i16, replica: &Voter) -> ReplicaState {
 }
 
 /// Answers with the error.
-pub fn refuse(
-    _request: &DescribeQuorumRequest,
-    version: i16,
-    error: ErrorCode,
-) -> DescribeQuorumResponse {
+pub fn refuse(_request: &DescribeQuorumRequest, version: i16, error: ErrorCode) -> DescribeQuorumResponse {
     let mut response = DescribeQuorumResponse::default();
     response.error_code = error.code();
     response.error_message = (version >= MESSAGES).then(|| text(error.default_message()));

@@ -12,9 +12,7 @@ use millrace_security::Operation;
 use millrace_wire::kp::messages::describe_topic_partitions_response::{
     Cursor, DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
 };
-use millrace_wire::kp::messages::{
-    BrokerId, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
-};
+use millrace_wire::kp::messages::{BrokerId, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
 
 use super::convert::{broker_ids, topic_name, uuid};
 use super::{Answer, Cx};
@@ -39,54 +37,27 @@ struct Start<'a> {
 
 fn start(request: &DescribeTopicPartitionsRequest) -> Result<Start<'_>, ErrorCode> {
     let Some(cursor) = &request.cursor else {
-        return Ok(Start {
-            topic: "",
-            partition: 0,
-        });
+        return Ok(Start { topic: "", partition: 0 });
     };
-    let listed = request.topics.is_empty()
-        || request
-            .topics
-            .iter()
-            .any(|topic| topic.name == cursor.topic_name);
+    let listed = request.topics.is_empty() || request.topics.iter().any(|topic| topic.name == cursor.topic_name);
     if !listed || cursor.partition_index < 0 {
         return Err(ErrorCode::InvalidRequest);
     }
-    Ok(Start {
-        topic: &cursor.topic_name,
-        partition: cursor.partition_index,
-    })
+    Ok(Start { topic: &cursor.topic_name, partition: cursor.partition_index })
 }
 
-fn page(
-    cx: &Cx,
-    request: &DescribeTopicPartitionsRequest,
-    start: Start<'_>,
-) -> DescribeTopicPartitionsResponse {
+fn page(cx: &Cx, request: &DescribeTopicPartitionsRequest, start: Start<'_>) -> DescribeTopicPartitionsResponse {
     let image = cx.broker.image();
-    let limit = request
-        .response_partition_limit
-        .min(cx.broker.config.current().request_partition_limit)
-        .max(1);
-    let mut page = Page {
-        cx,
-        image: &image,
-        room: limit as usize,
-        response: DescribeTopicPartitionsResponse::default(),
-    };
+    let limit = request.response_partition_limit.min(cx.broker.config.current().request_partition_limit).max(1);
+    let mut page =
+        Page { cx, image: &image, room: limit as usize, response: DescribeTopicPartitionsResponse::default() };
     let first = |name: &str| {
-        if name == start.topic {
-            start.partition
-        } else {
-            0
-        }
+        if name == start.topic { start.partition } else { 0 }
     };
     let mut denied = Vec::new();
     if request.topics.is_empty() {
         for topic in image.topics_from(start.topic) {
-            if cx.may_topic(Operation::Describe, &topic.name)
-                && !page.topic(topic, first(&topic.name))
-            {
+            if cx.may_topic(Operation::Describe, &topic.name) && !page.topic(topic, first(&topic.name)) {
                 break;
             }
         }
@@ -135,8 +106,7 @@ impl Page<'_> {
         let first = (first.max(0) as usize).min(topic.partitions.len());
         let last = topic.partitions.len().min(first + self.room);
         for (at, partition) in topic.partitions[first..last].iter().enumerate() {
-            out.partitions
-                .push(describe(&reachable, (first + at) as i32, partition));
+            out.partitions.push(describe(&reachable, (first + at) as i32, partition));
         }
         self.room -= last - first;
         self.response.topics.push(out);
@@ -196,10 +166,6 @@ pub fn refuse(
     error: ErrorCode,
 ) -> DescribeTopicPartitionsResponse {
     let mut response = DescribeTopicPartitionsResponse::default();
-    response.topics = request
-        .topics
-        .iter()
-        .map(|topic| failed(&topic.name, error))
-        .collect();
+    response.topics = request.topics.iter().map(|topic| failed(&topic.name, error)).collect();
     response
 }

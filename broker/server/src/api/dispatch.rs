@@ -20,15 +20,9 @@ impl Service for Broker {
 
     fn frame_rule(&self, api_key: i16) -> FrameRule {
         match table::row(api_key) {
-            Some(row) => FrameRule {
-                max_frame: row.load.max_frame,
-                overlaps: row.load.overlaps,
-            },
+            Some(row) => FrameRule { max_frame: row.load.max_frame, overlaps: row.load.overlaps },
             // Refused by dispatch, which names the API: nothing large is read.
-            None => FrameRule {
-                max_frame: Load::LIGHT.max_frame,
-                overlaps: false,
-            },
+            None => FrameRule { max_frame: Load::LIGHT.max_frame, overlaps: false },
         }
     }
 
@@ -54,10 +48,7 @@ pub fn dispatch(broker: &Arc<Broker>, conn: &Arc<Conn>, mut frame: BytesMut) -> 
         if header.api_key == api_versions::KEY {
             return Dispatched::Done(api_versions::unsupported_version(header.correlation_id));
         }
-        return close(format!(
-            "{} version {} is not served",
-            row.name, header.api_version
-        ));
+        return close(format!("{} version {} is not served", row.name, header.api_version));
     }
     if row.access == Access::Authenticated && !conn.is_authenticated() {
         return close(format!("{} before authentication", row.name));
@@ -65,11 +56,7 @@ pub fn dispatch(broker: &Arc<Broker>, conn: &Arc<Conn>, mut frame: BytesMut) -> 
     broker.metrics.count_request(header.api_key);
     // The header is cut off, so that the body's owner can mutate what it holds.
     let body = frame.split_off(body_at);
-    let cx = Cx {
-        broker: broker.clone(),
-        conn: conn.clone(),
-        header,
-    };
+    let cx = Cx { broker: broker.clone(), conn: conn.clone(), header };
     if let Some(error) = forbidden(row, &cx) {
         return match (row.refuse)(&cx, body, error) {
             Ok(frame) => Dispatched::Done(Outcome::Send(frame)),
@@ -90,22 +77,14 @@ fn forbidden(row: &Row, cx: &Cx) -> Option<ErrorCode> {
     let Rule::Cluster(operation) = row.rule else {
         return None;
     };
-    let allowed = cx.broker.authorizer.allows(
-        cx.subject(),
-        operation,
-        ResourceKind::Cluster,
-        millrace_security::CLUSTER_NAME,
-    );
+    let allowed =
+        cx.broker.authorizer.allows(cx.subject(), operation, ResourceKind::Cluster, millrace_security::CLUSTER_NAME);
     (!allowed).then_some(ErrorCode::ClusterAuthorizationFailed)
 }
 
 /// Decodes a body and starts its handler; the answer is encoded when the
 /// handler is done.
-pub(super) fn start<R, S, F>(
-    cx: Cx,
-    body: BytesMut,
-    handle: impl FnOnce(Cx, R) -> F,
-) -> Result<Pending, CodecError>
+pub(super) fn start<R, S, F>(cx: Cx, body: BytesMut, handle: impl FnOnce(Cx, R) -> F) -> Result<Pending, CodecError>
 where
     R: WireRequest,
     S: WireResponse,
@@ -116,12 +95,10 @@ where
     let answer = handle(cx, request);
     Ok(Box::pin(async move {
         match answer.await {
-            Answer::Send(response) => {
-                match response.encode_frame(R::KEY, version, correlation_id) {
-                    Ok(frame) => Outcome::Send(frame),
-                    Err(error) => Outcome::Close(error.to_string()),
-                }
-            }
+            Answer::Send(response) => match response.encode_frame(R::KEY, version, correlation_id) {
+                Ok(frame) => Outcome::Send(frame),
+                Err(error) => Outcome::Close(error.to_string()),
+            },
             Answer::Silent => Outcome::Silent,
             Answer::Close(reason) => Outcome::Close(reason),
         }

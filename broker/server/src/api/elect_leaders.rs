@@ -29,20 +29,12 @@ pub fn handle(
             let error = ApiError::new(ErrorCode::InvalidRequest, message);
             return Answer::Send(refuse_with(&request, version, error));
         }
-        let partitions = request.topic_partitions.as_ref().map(|topics| {
-            topics
-                .iter()
-                .map(|topic| (topic.topic.to_string(), topic.partitions.clone()))
-                .collect()
-        });
+        let partitions = request
+            .topic_partitions
+            .as_ref()
+            .map(|topics| topics.iter().map(|topic| (topic.topic.to_string(), topic.partitions.clone())).collect());
         let unclean = request.election_type == UNCLEAN;
-        let reply = cx
-            .broker
-            .submit_and_serve(Command::ElectLeaders {
-                unclean,
-                partitions,
-            })
-            .await;
+        let reply = cx.broker.submit_and_serve(Command::ElectLeaders { unclean, partitions }).await;
         Answer::Send(match reply {
             Ok(Reply::ElectLeaders(results)) => response(&cx, &request, &results),
             Ok(_) => refuse(&request, version, ErrorCode::UnknownServerError),
@@ -64,8 +56,7 @@ fn response(
                 out.topic = topic.topic.clone();
                 for index in &topic.partitions {
                     let found = results.get(&(topic.topic.to_string(), *index));
-                    out.partition_result
-                        .push(partition(*index, found.unwrap_or(&Ok(()))));
+                    out.partition_result.push(partition(*index, found.unwrap_or(&Ok(()))));
                 }
                 response.replica_election_results.push(out);
             }
@@ -76,12 +67,8 @@ fn response(
                 let mut out = ReplicaElectionResult::default();
                 out.topic = topic_name(&topic.name);
                 let first = (topic.name.to_string(), i32::MIN);
-                let of_topic = results
-                    .range(first..)
-                    .take_while(|((name, _), _)| **name == *topic.name);
-                out.partition_result = of_topic
-                    .map(|((_, index), result)| partition(*index, result))
-                    .collect();
+                let of_topic = results.range(first..).take_while(|((name, _), _)| **name == *topic.name);
+                out.partition_result = of_topic.map(|((_, index), result)| partition(*index, result)).collect();
                 response.replica_election_results.push(out);
             }
         }
@@ -101,19 +88,11 @@ fn partition(index: i32, result: &Result<(), ApiError>) -> PartitionResult {
 }
 
 /// Answers every partition of the request with the error, and the whole too where the version can say it.
-pub fn refuse(
-    request: &ElectLeadersRequest,
-    version: i16,
-    error: ErrorCode,
-) -> ElectLeadersResponse {
+pub fn refuse(request: &ElectLeadersRequest, version: i16, error: ErrorCode) -> ElectLeadersResponse {
     refuse_with(request, version, ApiError::new(error, ""))
 }
 
-fn refuse_with(
-    request: &ElectLeadersRequest,
-    version: i16,
-    error: ApiError,
-) -> ElectLeadersResponse {
+fn refuse_with(request: &ElectLeadersRequest, version: i16, error: ApiError) -> ElectLeadersResponse {
     let mut response = ElectLeadersResponse::default();
     if version >= TOP_LEVEL_ERROR {
         response.error_code = error.code.code();
@@ -122,11 +101,7 @@ fn refuse_with(
     for topic in request.topic_partitions.iter().flatten() {
         let mut out = ReplicaElectionResult::default();
         out.topic = topic.topic.clone();
-        out.partition_result = topic
-            .partitions
-            .iter()
-            .map(|index| partition(*index, &failed))
-            .collect();
+        out.partition_result = topic.partitions.iter().map(|index| partition(*index, &failed)).collect();
         response.replica_election_results.push(out);
     }
     response

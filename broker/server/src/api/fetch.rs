@@ -9,9 +9,7 @@ use millrace_metadata::error::ErrorCode;
 use millrace_metadata::image::{Image, TopicImage};
 use millrace_replica::Isolation;
 use millrace_security::Operation;
-use millrace_wire::fetch::{
-    EpochEnd, FetchPartition, FetchResponse, FetchTopic, Leader, NodeEndpoint,
-};
+use millrace_wire::fetch::{EpochEnd, FetchPartition, FetchResponse, FetchTopic, Leader, NodeEndpoint};
 use millrace_wire::kp::messages::FetchRequest;
 
 use super::codes;
@@ -19,9 +17,7 @@ use super::convert::topic_id;
 use super::{Answer, Cx};
 use crate::nodes;
 use crate::reads::{self, Found, Item, Limits};
-use crate::sessions::{
-    Ask, Context, Outcome, Target, TargetTopic, Targets, TopicKey, Verdict, Wanted,
-};
+use crate::sessions::{Ask, Context, Outcome, Target, TargetTopic, Targets, TopicKey, Verdict, Wanted};
 
 /// First version that names topics by id.
 const TOPIC_IDS: i16 = 13;
@@ -37,27 +33,17 @@ const REPLICA_STATE: i16 = 15;
 const READ_COMMITTED: i8 = 1;
 
 /// The session is settled in arrival order; reading and waiting follow.
-pub fn handle(
-    cx: Cx,
-    request: FetchRequest,
-) -> impl Future<Output = Answer<FetchResponse>> + Send + 'static {
+pub fn handle(cx: Cx, request: FetchRequest) -> impl Future<Output = Answer<FetchResponse>> + Send + 'static {
     let replica = replica_id(&cx, &request);
-    let opened = cx
-        .broker
-        .sessions
-        .open(cx.broker.clock.now_ms(), ask(&cx, &request, replica));
-    let how = How {
-        replica,
-        limits: limits(&cx, &request, replica),
-    };
+    let opened = cx.broker.sessions.open(cx.broker.clock.now_ms(), ask(&cx, &request, replica));
+    let how = How { replica, limits: limits(&cx, &request, replica) };
     drop(request);
     async move {
         match opened {
             Ok(context) => Answer::Send(fetch(&cx, context, how).await),
-            Err(error) => Answer::Send(FetchResponse {
-                error: codes::fetch_session(error).code(),
-                ..FetchResponse::default()
-            }),
+            Err(error) => {
+                Answer::Send(FetchResponse { error: codes::fetch_session(error).code(), ..FetchResponse::default() })
+            }
         }
     }
 }
@@ -77,10 +63,7 @@ fn replica_id(cx: &Cx, request: &FetchRequest) -> i32 {
 }
 
 fn limits(cx: &Cx, request: &FetchRequest, replica: i32) -> Limits {
-    let max_bytes = request
-        .max_bytes
-        .max(0)
-        .min(cx.broker.config.current().fetch_max_bytes) as usize;
+    let max_bytes = request.max_bytes.max(0).min(cx.broker.config.current().fetch_max_bytes) as usize;
     let max_bytes = cx.broker.answers.allowance(max_bytes);
     Limits {
         max_bytes,
@@ -100,13 +83,7 @@ fn ask(cx: &Cx, request: &FetchRequest, replica: i32) -> Ask {
         true => TopicKey::Id(topic_id(id)),
         false => TopicKey::Name(name.into()),
     };
-    let mut wanted = Vec::with_capacity(
-        request
-            .topics
-            .iter()
-            .map(|topic| topic.partitions.len())
-            .sum(),
-    );
+    let mut wanted = Vec::with_capacity(request.topics.iter().map(|topic| topic.partitions.len()).sum());
     for topic in &request.topics {
         let key = key(&topic.topic, topic.topic_id);
         for partition in &topic.partitions {
@@ -123,21 +100,9 @@ fn ask(cx: &Cx, request: &FetchRequest, replica: i32) -> Ask {
     let mut forgotten = Vec::new();
     for topic in &request.forgotten_topics_data {
         let key = key(&topic.topic, topic.topic_id);
-        forgotten.extend(
-            topic
-                .partitions
-                .iter()
-                .map(|partition| (key.clone(), *partition)),
-        );
+        forgotten.extend(topic.partitions.iter().map(|partition| (key.clone(), *partition)));
     }
-    Ask {
-        id: request.session_id,
-        epoch: request.session_epoch,
-        by_topic_id,
-        follower: replica >= 0,
-        wanted,
-        forgotten,
-    }
+    Ask { id: request.session_id, epoch: request.session_epoch, by_topic_id, follower: replica >= 0, wanted, forgotten }
 }
 
 async fn fetch(cx: &Cx, mut context: Context, how: How) -> FetchResponse {
@@ -145,12 +110,7 @@ async fn fetch(cx: &Cx, mut context: Context, how: How) -> FetchResponse {
     let items = items(cx, &mut context, &targets, &how);
     let found = reads::read(&items, how.limits).await;
     let outcomes: Vec<Outcome> = found.iter().map(outcome).collect();
-    let verdict = context.finish(
-        &cx.broker.sessions,
-        cx.broker.clock.now_ms(),
-        &targets,
-        &outcomes,
-    );
+    let verdict = context.finish(&cx.broker.sessions, cx.broker.clock.now_ms(), &targets, &outcomes);
     respond(cx, verdict, targets, found)
 }
 
@@ -167,11 +127,7 @@ fn outcome(found: &Found) -> Outcome {
 /// Finds the partition of every target, or why it cannot be read.
 fn items(cx: &Cx, context: &mut Context, targets: &Targets, how: &How) -> Vec<Item> {
     let image = cx.broker.image();
-    let topics: Vec<_> = targets
-        .topics
-        .iter()
-        .map(|topic| resolve(cx, &image, context, topic, how))
-        .collect();
+    let topics: Vec<_> = targets.topics.iter().map(|topic| resolve(cx, &image, context, topic, how)).collect();
     targets
         .partitions
         .iter()
@@ -205,9 +161,7 @@ fn resolve<'a>(
     if !allowed {
         return Err(ErrorCode::TopicAuthorizationFailed);
     }
-    let known = image
-        .topic(name)
-        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let known = image.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     if id.is_some_and(|id| id != known.id) {
         return Err(ErrorCode::InconsistentTopicId);
     }
@@ -221,9 +175,7 @@ fn item(cx: &Cx, topic: &TopicImage, target: &Target, how: &How) -> Item {
     let Some(partition) = topic.partition(target.partition) else {
         return Item::unreadable(ErrorCode::UnknownTopicOrPartition, target.wanted);
     };
-    if how.replica >= 0
-        && (how.replica == cx.broker.node_id || !partition.replicas.contains(&how.replica))
-    {
+    if how.replica >= 0 && (how.replica == cx.broker.node_id || !partition.replicas.contains(&how.replica)) {
         // A replica that is not ours to feed; one that names an epoch may be ahead of us, and is told to try again.
         let error = match target.wanted.leader_epoch {
             -1 => ErrorCode::NotLeaderOrFollower,
@@ -232,11 +184,7 @@ fn item(cx: &Cx, topic: &TopicImage, target: &Target, how: &How) -> Item {
         };
         return Item::failed(error, target.wanted);
     }
-    match cx
-        .broker
-        .replicas
-        .partition_by_id(&topic.id, target.partition)
-    {
+    match cx.broker.replicas.partition_by_id(&topic.id, target.partition) {
         Ok(partition) => Item::new(partition, target.wanted),
         Err(error) => Item::failed(codes::lookup(&error), target.wanted),
     }
@@ -244,21 +192,14 @@ fn item(cx: &Cx, topic: &TopicImage, target: &Target, how: &How) -> Item {
 
 fn respond(cx: &Cx, verdict: Verdict, targets: Targets, found: Vec<Found>) -> FetchResponse {
     let mut response = FetchResponse {
-        error: verdict
-            .error
-            .map_or(ErrorCode::None, codes::fetch_session)
-            .code(),
+        error: verdict.error.map_or(ErrorCode::None, codes::fetch_session).code(),
         session_id: verdict.session_id,
         ..FetchResponse::default()
     };
     if verdict.error.is_some() {
         return response;
     }
-    let mut hints = Hints {
-        cx,
-        image: None,
-        nodes: Vec::new(),
-    };
+    let mut hints = Hints { cx, image: None, nodes: Vec::new() };
     let mut last_topic = None;
     for (at, (target, found)) in targets.partitions.iter().zip(found).enumerate() {
         if verdict.answer.as_ref().is_some_and(|answer| !answer[at]) {
@@ -281,27 +222,14 @@ fn respond(cx: &Cx, verdict: Verdict, targets: Targets, found: Vec<Found>) -> Fe
 
 fn empty_topic(topic: &TargetTopic) -> FetchTopic {
     match &topic.key {
-        TopicKey::Name(name) => FetchTopic {
-            name: name.to_string(),
-            ..FetchTopic::default()
-        },
-        TopicKey::Id(id) => FetchTopic {
-            id: id.0,
-            ..FetchTopic::default()
-        },
+        TopicKey::Name(name) => FetchTopic { name: name.to_string(), ..FetchTopic::default() },
+        TopicKey::Id(id) => FetchTopic { id: id.0, ..FetchTopic::default() },
     }
 }
 
-fn partition(
-    version: i16,
-    index: i32,
-    found: Found,
-    current_leader: Option<Leader>,
-) -> FetchPartition {
+fn partition(version: i16, index: i32, found: Found, current_leader: Option<Leader>) -> FetchPartition {
     let error = match found.error {
-        ErrorCode::KafkaStorageError if version <= NO_STORAGE_ERROR => {
-            ErrorCode::NotLeaderOrFollower
-        }
+        ErrorCode::KafkaStorageError if version <= NO_STORAGE_ERROR => ErrorCode::NotLeaderOrFollower,
         error => error,
     };
     FetchPartition {
@@ -310,9 +238,7 @@ fn partition(
         high_watermark: found.high_watermark,
         last_stable_offset: found.last_stable_offset,
         log_start_offset: found.log_start_offset,
-        diverging: found
-            .diverging
-            .map(|(epoch, end_offset)| EpochEnd { epoch, end_offset }),
+        diverging: found.diverging.map(|(epoch, end_offset)| EpochEnd { epoch, end_offset }),
         current_leader,
         aborted: found.lists_aborted.then(Vec::new),
         preferred_read_replica: -1,
@@ -329,10 +255,7 @@ struct Hints<'a> {
 
 impl Hints<'_> {
     fn leader(&mut self, topic: &TargetTopic, index: i32, error: ErrorCode) -> Option<Leader> {
-        let missed = matches!(
-            error,
-            ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch
-        );
+        let missed = matches!(error, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch);
         if !missed || self.cx.version() < LEADER_HINTS {
             return None;
         }
@@ -342,20 +265,12 @@ impl Hints<'_> {
             TopicKey::Id(id) => image.topic_by_id(id),
         };
         let partition = known.and_then(|topic| topic.partition(index))?;
-        let leader = Leader {
-            id: partition.leader,
-            epoch: partition.leader_epoch,
-        };
+        let leader = Leader { id: partition.leader, epoch: partition.leader_epoch };
         if !self.nodes.iter().any(|node| node.node_id == leader.id)
             && let Some(node) = nodes::live_one(self.cx, image, leader.id)
         {
             let (host, port, rack) = (node.host, node.port, node.rack);
-            self.nodes.push(NodeEndpoint {
-                node_id: node.id,
-                host,
-                port,
-                rack,
-            });
+            self.nodes.push(NodeEndpoint { node_id: node.id, host, port, rack });
         }
         Some(leader)
     }
@@ -363,11 +278,8 @@ impl Hints<'_> {
 
 /// Answers with the error; clients up to version 12 are told for every partition as well.
 pub fn refuse(request: &FetchRequest, version: i16, error: ErrorCode) -> FetchResponse {
-    let mut response = FetchResponse {
-        error: error.code(),
-        session_id: request.session_id,
-        ..FetchResponse::default()
-    };
+    let mut response =
+        FetchResponse { error: error.code(), session_id: request.session_id, ..FetchResponse::default() };
     if version < TOPIC_IDS {
         response.topics = request
             .topics
@@ -375,11 +287,7 @@ pub fn refuse(request: &FetchRequest, version: i16, error: ErrorCode) -> FetchRe
             .map(|topic| FetchTopic {
                 name: topic.topic.to_string(),
                 id: *topic.topic_id.as_bytes(),
-                partitions: topic
-                    .partitions
-                    .iter()
-                    .map(|p| refused_partition(p.partition, error))
-                    .collect(),
+                partitions: topic.partitions.iter().map(|p| refused_partition(p.partition, error)).collect(),
             })
             .collect();
     }
@@ -387,8 +295,5 @@ pub fn refuse(request: &FetchRequest, version: i16, error: ErrorCode) -> FetchRe
 }
 
 fn refused_partition(index: i32, error: ErrorCode) -> FetchPartition {
-    FetchPartition {
-        aborted: Some(Vec::new()),
-        ..FetchPartition::empty(index, error.code())
-    }
+    FetchPartition { aborted: Some(Vec::new()), ..FetchPartition::empty(index, error.code()) }
 }

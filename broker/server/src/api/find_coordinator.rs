@@ -46,36 +46,23 @@ pub fn handle(
 }
 
 /// Answers with the error, for each key.
-pub fn refuse(
-    request: &FindCoordinatorRequest,
-    version: i16,
-    error: ErrorCode,
-) -> FindCoordinatorResponse {
+pub fn refuse(request: &FindCoordinatorRequest, version: i16, error: ErrorCode) -> FindCoordinatorResponse {
     if version < BATCHED {
         return single(Err(error));
     }
-    let entries = request
-        .coordinator_keys
-        .iter()
-        .map(|key| entry(key, Err(error)));
+    let entries = request.coordinator_keys.iter().map(|key| entry(key, Err(error)));
     FindCoordinatorResponse::default().with_coordinators(entries.collect())
 }
 
 async fn find(cx: &Cx, key_type: i8, key: &str) -> Result<Node, ErrorCode> {
     match key_type {
-        KEY_GROUP if !cx.may_group(Operation::Describe, key) => {
-            Err(ErrorCode::GroupAuthorizationFailed)
-        }
+        KEY_GROUP if !cx.may_group(Operation::Describe, key) => Err(ErrorCode::GroupAuthorizationFailed),
         KEY_GROUP => {
             groups::ensure_topic(&cx.broker).await?;
             let image = cx.broker.image();
             let partition = cx.broker.groups.partition_for(key);
-            let leader = image
-                .partition(CONSUMER_OFFSETS, partition)
-                .map(|partition| partition.leader);
-            leader
-                .and_then(|leader| nodes::live_one(cx, &image, leader))
-                .ok_or(ErrorCode::CoordinatorNotAvailable)
+            let leader = image.partition(CONSUMER_OFFSETS, partition).map(|partition| partition.leader);
+            leader.and_then(|leader| nodes::live_one(cx, &image, leader)).ok_or(ErrorCode::CoordinatorNotAvailable)
         }
         // There are no transactions yet. Clients take this one as final, and do not ask again and again.
         KEY_TRANSACTION => Err(ErrorCode::TransactionalIdAuthorizationFailed),
@@ -89,11 +76,7 @@ async fn find(cx: &Cx, key_type: i8, key: &str) -> Result<Node, ErrorCode> {
 /// Versions 0–3. Kafka's message of success is the name of the code.
 fn single(found: Result<Node, ErrorCode>) -> FindCoordinatorResponse {
     let error = found.as_ref().err().copied().unwrap_or(ErrorCode::None);
-    let message = if error == ErrorCode::None {
-        error.name()
-    } else {
-        error.default_message()
-    };
+    let message = if error == ErrorCode::None { error.name() } else { error.default_message() };
     let place = Place::of(found);
     FindCoordinatorResponse::default()
         .with_error_code(error.code())
@@ -105,11 +88,7 @@ fn single(found: Result<Node, ErrorCode>) -> FindCoordinatorResponse {
 
 fn entry(key: &str, found: Result<Node, ErrorCode>) -> Coordinator {
     let error = found.as_ref().err().copied().unwrap_or(ErrorCode::None);
-    let message = if error == ErrorCode::None {
-        ""
-    } else {
-        error.default_message()
-    };
+    let message = if error == ErrorCode::None { "" } else { error.default_message() };
     let place = Place::of(found);
     Coordinator::default()
         .with_key(text(key))
@@ -130,16 +109,8 @@ struct Place {
 impl Place {
     fn of(found: Result<Node, ErrorCode>) -> Self {
         match found {
-            Ok(node) => Self {
-                id: node.id,
-                host: node.host,
-                port: node.port,
-            },
-            Err(_) => Self {
-                id: -1,
-                host: String::new(),
-                port: -1,
-            },
+            Ok(node) => Self { id: node.id, host: node.host, port: node.port },
+            Err(_) => Self { id: -1, host: String::new(), port: -1 },
         }
     }
 }

@@ -11,10 +11,7 @@ use super::convert::owned;
 use super::{Answer, Cx};
 
 /// Answers at once.
-pub fn handle(
-    cx: Cx,
-    request: HeartbeatRequest,
-) -> impl Future<Output = Answer<HeartbeatResponse>> + Send + 'static {
+pub fn handle(cx: Cx, request: HeartbeatRequest) -> impl Future<Output = Answer<HeartbeatResponse>> + Send + 'static {
     let error = if cx.may_group(Operation::Read, &request.group_id) {
         cx.broker.groups.heartbeat(&Heartbeat {
             group_id: request.group_id.to_string(),

@@ -5,9 +5,7 @@ use std::future::Future;
 use millrace_metadata::ErrorCode;
 use millrace_wire::kp::messages::incremental_alter_configs_request::AlterConfigsResource;
 use millrace_wire::kp::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
-use millrace_wire::kp::messages::{
-    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
-};
+use millrace_wire::kp::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 
 use super::convert::{error_fields, text};
 use super::{Answer, Cx};

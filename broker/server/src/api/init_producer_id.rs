@@ -55,11 +55,7 @@ fn refused(cx: &Cx, request: &InitProducerIdRequest) -> Option<ErrorCode> {
 }
 
 /// Answers with the error.
-pub fn refuse(
-    _request: &InitProducerIdRequest,
-    _version: i16,
-    error: ErrorCode,
-) -> InitProducerIdResponse {
+pub fn refuse(_request: &InitProducerIdRequest, _version: i16, error: ErrorCode) -> InitProducerIdResponse {
     let mut response = InitProducerIdResponse::default();
     response.error_code = error.code();
     response.producer_id = ProducerId(i64::from(NONE));

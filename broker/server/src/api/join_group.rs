@@ -26,10 +26,7 @@ const PROTOCOL_TYPE: i16 = 7;
 const SKIP_ASSIGNMENT: i16 = 9;
 
 /// Joins at once, so that requests of one connection take effect in their order; the answer comes with the generation.
-pub fn handle(
-    cx: Cx,
-    request: JoinGroupRequest,
-) -> impl Future<Output = Answer<JoinGroupResponse>> + Send + 'static {
+pub fn handle(cx: Cx, request: JoinGroupRequest) -> impl Future<Output = Answer<JoinGroupResponse>> + Send + 'static {
     let version = cx.version();
     if !cx.may_group(Operation::Read, &request.group_id) {
         let refused = refuse(&request, version, ErrorCode::GroupAuthorizationFailed);
@@ -104,8 +101,7 @@ fn protocol_name(name: Option<String>, version: i16) -> Option<StrBytes> {
     if version < PROTOCOL_TYPE {
         Some(StrBytes::from_string(name.unwrap_or_default()))
     } else {
-        name.filter(|name| !name.is_empty())
-            .map(StrBytes::from_string)
+        name.filter(|name| !name.is_empty()).map(StrBytes::from_string)
     }
 }
 
@@ -118,9 +114,6 @@ mod tests {
         assert_eq!(protocol_name(None, 6).as_deref(), Some(""));
         assert_eq!(protocol_name(None, 7), None);
         assert_eq!(protocol_name(Some(String::new()), 9), None);
-        assert_eq!(
-            protocol_name(Some("range".to_owned()), 0).as_deref(),
-            Some("range")
-        );
+        assert_eq!(protocol_name(Some("range".to_owned()), 0).as_deref(), Some("range"));
     }
 }

@@ -17,19 +17,13 @@ use super::{Answer, Cx};
 const MEMBERS: i16 = 3;
 
 /// Takes the members out at once; the answer waits until what that changes is stored.
-pub fn handle(
-    cx: Cx,
-    request: LeaveGroupRequest,
-) -> impl Future<Output = Answer<LeaveGroupResponse>> + Send + 'static {
+pub fn handle(cx: Cx, request: LeaveGroupRequest) -> impl Future<Output = Answer<LeaveGroupResponse>> + Send + 'static {
     let version = cx.version();
     if !cx.may_group(Operation::Read, &request.group_id) {
         let refused = refuse(&request, version, ErrorCode::GroupAuthorizationFailed);
         return Either::Left(ready(Answer::Send(refused)));
     }
-    let left = cx
-        .broker
-        .groups
-        .leave(&request.group_id, leavers(&request, version));
+    let left = cx.broker.groups.leave(&request.group_id, leavers(&request, version));
     Either::Right(async move { Answer::Send(response(left.await, version)) })
 }
 
@@ -40,11 +34,7 @@ pub fn refuse(_request: &LeaveGroupRequest, _version: i16, error: ErrorCode) -> 
 
 fn leavers(request: &LeaveGroupRequest, version: i16) -> Vec<Leaver> {
     if version < MEMBERS {
-        return vec![Leaver {
-            member_id: request.member_id.to_string(),
-            instance_id: None,
-            reason: None,
-        }];
+        return vec![Leaver { member_id: request.member_id.to_string(), instance_id: None, reason: None }];
     }
     let members = request.members.iter().map(|member| Leaver {
         member_id: member.member_id.to_string(),
@@ -61,9 +51,7 @@ fn response(left: Result<Vec<LeftMember>, ErrorCode>, version: i16) -> LeaveGrou
         Err(error) => return LeaveGroupResponse::default().with_error_code(error.code()),
     };
     if version < MEMBERS {
-        let error = members
-            .first()
-            .map_or(ErrorCode::None, |member| member.error);
+        let error = members.first().map_or(ErrorCode::None, |member| member.error);
         return LeaveGroupResponse::default().with_error_code(error.code());
     }
     let members = members.into_iter().map(|member| {

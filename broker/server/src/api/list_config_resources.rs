@@ -32,18 +32,12 @@ pub fn handle(
     } else if request.resource_types.is_empty() {
         Ok(KINDS.to_vec())
     } else {
-        request
-            .resource_types
-            .iter()
-            .map(|code| ResourceKind::from_code(*code).ok_or(*code))
-            .collect()
+        request.resource_types.iter().map(|code| ResourceKind::from_code(*code).ok_or(*code)).collect()
     };
     match wanted {
         Ok(wanted) => {
             for kind in KINDS.into_iter().filter(|kind| wanted.contains(kind)) {
-                response
-                    .config_resources
-                    .extend(names(&cx, kind).iter().map(|name| resource(kind, name)));
+                response.config_resources.extend(names(&cx, kind).iter().map(|name| resource(kind, name)));
             }
         }
         Err(_) => response.error_code = ErrorCode::UnsupportedVersion.code(),
@@ -56,10 +50,9 @@ fn names(cx: &Cx, kind: ResourceKind) -> Vec<String> {
     let image = cx.broker.image();
     match kind {
         ResourceKind::Topic => image.topics().map(|topic| topic.name.to_string()).collect(),
-        ResourceKind::Broker | ResourceKind::BrokerLogger => image
-            .brokers()
-            .map(|broker| broker.id.to_string())
-            .collect(),
+        ResourceKind::Broker | ResourceKind::BrokerLogger => {
+            image.brokers().map(|broker| broker.id.to_string()).collect()
+        }
         ResourceKind::ClientMetrics | ResourceKind::Group => image
             .configs()
             .filter(|(resource, _)| resource.kind == kind)
@@ -76,11 +69,7 @@ fn resource(kind: ResourceKind, name: &str) -> ConfigResource {
 }
 
 /// Answers with the error alone.
-pub fn refuse(
-    _request: &ListConfigResourcesRequest,
-    _version: i16,
-    error: ErrorCode,
-) -> ListConfigResourcesResponse {
+pub fn refuse(_request: &ListConfigResourcesRequest, _version: i16, error: ErrorCode) -> ListConfigResourcesResponse {
     let mut response = ListConfigResourcesResponse::default();
     response.error_code = error.code();
     response

@@ -18,24 +18,15 @@ const STATES: i16 = 4;
 const TYPES: i16 = 5;
 
 /// Answers at once.
-pub fn handle(
-    cx: Cx,
-    request: ListGroupsRequest,
-) -> impl Future<Output = Answer<ListGroupsResponse>> + Send + 'static {
+pub fn handle(cx: Cx, request: ListGroupsRequest) -> impl Future<Output = Answer<ListGroupsResponse>> + Send + 'static {
     let strings = |texts: &[StrBytes]| texts.iter().map(|text| text.to_string()).collect();
-    let filter = ListFilter {
-        states: strings(&request.states_filter),
-        types: strings(&request.types_filter),
-    };
+    let filter = ListFilter { states: strings(&request.states_filter), types: strings(&request.types_filter) };
     ready(Answer::Send(match cx.broker.groups.list(&filter) {
         Ok(groups) => {
             let all = cx.may_cluster(Operation::Describe);
-            let visible = groups
-                .into_iter()
-                .filter(|g| all || cx.may_group(Operation::Describe, &g.group_id));
+            let visible = groups.into_iter().filter(|g| all || cx.may_group(Operation::Describe, &g.group_id));
             let version = cx.version();
-            ListGroupsResponse::default()
-                .with_groups(visible.map(|group| listed(group, version)).collect())
+            ListGroupsResponse::default().with_groups(visible.map(|group| listed(group, version)).collect())
         }
         Err(error) => refuse(&request, cx.version(), error),
     }))

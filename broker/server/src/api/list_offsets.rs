@@ -8,9 +8,7 @@ use millrace_metadata::image::Image;
 use millrace_replica::{Isolation, OffsetQuery, OffsetSpec};
 use millrace_security::Operation;
 use millrace_wire::kp::messages::list_offsets_request::ListOffsetsPartition;
-use millrace_wire::kp::messages::list_offsets_response::{
-    ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
-};
+use millrace_wire::kp::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use millrace_wire::kp::messages::{ListOffsetsRequest, ListOffsetsResponse};
 
 use super::codes;
@@ -75,16 +73,11 @@ enum Asked<'a> {
 /// Each partition once. A topic without partitions is not answered, as in Kafka.
 fn distinct(request: &ListOffsetsRequest) -> BTreeMap<&str, BTreeMap<i32, Asked<'_>>> {
     let mut topics: BTreeMap<&str, BTreeMap<i32, Asked<'_>>> = BTreeMap::new();
-    for topic in request
-        .topics
-        .iter()
-        .filter(|topic| !topic.partitions.is_empty())
-    {
+    for topic in request.topics.iter().filter(|topic| !topic.partitions.is_empty()) {
         let partitions = topics.entry(&topic.name).or_default();
         for asked in &topic.partitions {
             let one = partitions.entry(asked.partition_index);
-            one.and_modify(|seen| *seen = Asked::Twice)
-                .or_insert(Asked::Once(asked));
+            one.and_modify(|seen| *seen = Asked::Twice).or_insert(Asked::Once(asked));
         }
     }
     topics
@@ -116,14 +109,8 @@ async fn find(
 ) -> Result<Found, ErrorCode> {
     let index = asked.partition_index;
     let spec = meaning(asked.timestamp, cx.version()).ok_or(ErrorCode::UnsupportedVersion)?;
-    image
-        .partition(topic, index)
-        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    let partition = cx
-        .broker
-        .replicas
-        .partition(topic, index)
-        .map_err(|error| codes::lookup(&error))?;
+    image.partition(topic, index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let partition = cx.broker.replicas.partition(topic, index).map_err(|error| codes::lookup(&error))?;
     let query = OffsetQuery {
         spec,
         isolation: how.isolation,
@@ -134,19 +121,13 @@ async fn find(
         Ok(Some(found)) => Ok((found.offset, found.timestamp, found.leader_epoch)),
         Ok(None) => Ok((-1, -1, -1)),
         Err(error) => Err(match codes::read(&error) {
-            ErrorCode::OffsetNotAvailable if cx.version() < OFFSET_NOT_AVAILABLE => {
-                ErrorCode::LeaderNotAvailable
-            }
+            ErrorCode::OffsetNotAvailable if cx.version() < OFFSET_NOT_AVAILABLE => ErrorCode::LeaderNotAvailable,
             code => code,
         }),
     }
 }
 
-fn result(
-    version: i16,
-    index: i32,
-    found: Result<Found, ErrorCode>,
-) -> ListOffsetsPartitionResponse {
+fn result(version: i16, index: i32, found: Result<Found, ErrorCode>) -> ListOffsetsPartitionResponse {
     let mut out = ListOffsetsPartitionResponse::default();
     out.partition_index = index;
     match found {
@@ -169,9 +150,7 @@ pub fn refuse(request: &ListOffsetsRequest, version: i16, error: ErrorCode) -> L
         let mut out = ListOffsetsTopicResponse::default();
         out.name = topic.name.clone();
         let partitions = topic.partitions.iter();
-        out.partitions = partitions
-            .map(|p| result(version, p.partition_index, Err(error)))
-            .collect();
+        out.partitions = partitions.map(|p| result(version, p.partition_index, Err(error))).collect();
         response.topics.push(out);
     }
     response
@@ -204,11 +183,8 @@ mod tests {
             topic
         };
         let mut request = ListOffsetsRequest::default();
-        request.topics = vec![
-            topic("a", vec![partition(1), partition(0)]),
-            topic("b", Vec::new()),
-            topic("a", vec![partition(1)]),
-        ];
+        request.topics =
+            vec![topic("a", vec![partition(1), partition(0)]), topic("b", Vec::new()), topic("a", vec![partition(1)])];
         let distinct = distinct(&request);
         assert_eq!(distinct.keys().collect::<Vec<_>>(), [&"a"]);
         assert!(matches!(distinct["a"][&0], Asked::Once(_)));

@@ -7,9 +7,7 @@ use millrace_metadata::image::{PartitionImage, TopicImage};
 use millrace_wire::kp::messages::list_partition_reassignments_response::{
     OngoingPartitionReassignment, OngoingTopicReassignment,
 };
-use millrace_wire::kp::messages::{
-    ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse,
-};
+use millrace_wire::kp::messages::{ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse};
 
 use super::convert::{broker_ids, topic_name};
 use super::{Answer, Cx};
@@ -24,35 +22,22 @@ pub fn handle(
     response.error_message = None;
     match &request.topics {
         None => {
-            response.topics = image
-                .topics()
-                .filter_map(|topic| ongoing(topic, 0..topic.partitions.len() as i32))
-                .collect();
+            response.topics =
+                image.topics().filter_map(|topic| ongoing(topic, 0..topic.partitions.len() as i32)).collect();
         }
         Some(topics) => {
-            let known = topics
-                .iter()
-                .filter_map(|asked| Some((image.topic(&asked.name)?, asked)));
-            response.topics = known
-                .filter_map(|(topic, asked)| {
-                    ongoing(topic, asked.partition_indexes.iter().copied())
-                })
-                .collect();
+            let known = topics.iter().filter_map(|asked| Some((image.topic(&asked.name)?, asked)));
+            response.topics =
+                known.filter_map(|(topic, asked)| ongoing(topic, asked.partition_indexes.iter().copied())).collect();
         }
     }
     ready(Answer::Send(response))
 }
 
-fn ongoing(
-    topic: &TopicImage,
-    indexes: impl Iterator<Item = i32>,
-) -> Option<OngoingTopicReassignment> {
+fn ongoing(topic: &TopicImage, indexes: impl Iterator<Item = i32>) -> Option<OngoingTopicReassignment> {
     let mut out = OngoingTopicReassignment::default();
     for index in indexes {
-        if let Some(partition) = topic
-            .partition(index)
-            .filter(|partition| partition.is_reassigning())
-        {
+        if let Some(partition) = topic.partition(index).filter(|partition| partition.is_reassigning()) {
             out.partitions.push(reassignment(index, partition));
         }
     }

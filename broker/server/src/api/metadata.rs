@@ -31,10 +31,7 @@ const CLUSTER_OPERATIONS: (i16, i16) = (8, 10);
 const LISTENER_NOT_FOUND: i16 = 6;
 
 /// Answers from the image; topics that may be created are created first.
-pub fn handle(
-    cx: Cx,
-    request: MetadataRequest,
-) -> impl Future<Output = Answer<MetadataResponse>> + Send + 'static {
+pub fn handle(cx: Cx, request: MetadataRequest) -> impl Future<Output = Answer<MetadataResponse>> + Send + 'static {
     async move {
         if let Some(error) = malformed(&request, cx.version()) {
             return Answer::Send(refuse(&request, cx.version(), error));
@@ -44,21 +41,14 @@ pub fn handle(
         match &wanted {
             Wanted::All => all(&cx, &mut topics),
             Wanted::Names(names) => {
-                let create = request.allow_auto_topic_creation
-                    && cx.broker.config.current().topics.auto_create;
-                let uncreated = if create {
-                    create_missing(&cx, names).await
-                } else {
-                    Uncreated::default()
-                };
+                let create = request.allow_auto_topic_creation && cx.broker.config.current().topics.auto_create;
+                let uncreated = if create { create_missing(&cx, names).await } else { Uncreated::default() };
                 by_name(&cx, names, &uncreated, &mut topics);
             }
             Wanted::Ids(ids) => by_id(&cx, ids, &mut topics),
         }
         if request.include_topic_authorized_operations {
-            let known = topics
-                .iter_mut()
-                .filter(|t| t.error_code != ErrorCode::TopicAuthorizationFailed.code());
+            let known = topics.iter_mut().filter(|t| t.error_code != ErrorCode::TopicAuthorizationFailed.code());
             for topic in known {
                 if let Some(name) = &topic.name {
                     topic.topic_authorized_operations = cx.topic_operations(name);
@@ -83,33 +73,20 @@ impl Wanted {
         if topics.is_empty() && version == 0 {
             return Wanted::All;
         }
-        let ids: BTreeSet<TopicId> = topics
-            .iter()
-            .map(|topic| topic_id(topic.topic_id))
-            .filter(|id| !id.is_zero())
-            .collect();
+        let ids: BTreeSet<TopicId> =
+            topics.iter().map(|topic| topic_id(topic.topic_id)).filter(|id| !id.is_zero()).collect();
         if !ids.is_empty() {
             return Wanted::Ids(ids);
         }
-        Wanted::Names(
-            topics
-                .iter()
-                .filter_map(|topic| topic.name.as_ref())
-                .map(|name| name.to_string())
-                .collect(),
-        )
+        Wanted::Names(topics.iter().filter_map(|topic| topic.name.as_ref()).map(|name| name.to_string()).collect())
     }
 }
 
 /// Versions 10 and 11 have ids and nullable names on the wire, but no meaning for them.
 fn malformed(request: &MetadataRequest, version: i16) -> Option<ErrorCode> {
     let topics = request.topics.as_ref()?;
-    let odd = topics
-        .iter()
-        .any(|t| t.name.is_none() || !t.topic_id.is_nil());
-    let nothing = topics
-        .iter()
-        .any(|t| t.name.is_none() && t.topic_id.is_nil());
+    let odd = topics.iter().any(|t| t.name.is_none() || !t.topic_id.is_nil());
+    let nothing = topics.iter().any(|t| t.name.is_none() && t.topic_id.is_nil());
     ((odd && version < TOPIC_IDS) || nothing).then_some(ErrorCode::InvalidRequest)
 }
 
@@ -123,12 +100,7 @@ fn all(cx: &Cx, topics: &mut Vec<MetadataResponseTopic>) {
     }
 }
 
-fn by_name(
-    cx: &Cx,
-    names: &BTreeSet<String>,
-    uncreated: &Uncreated,
-    topics: &mut Vec<MetadataResponseTopic>,
-) {
+fn by_name(cx: &Cx, names: &BTreeSet<String>, uncreated: &Uncreated, topics: &mut Vec<MetadataResponseTopic>) {
     let image = cx.broker.image();
     for name in names {
         let mut missing = if !cx.may_topic(Operation::Describe, name) {
@@ -141,15 +113,8 @@ fn by_name(
             topics.push(describe(cx, &image, topic));
             continue;
         } else {
-            let told = uncreated
-                .errors
-                .iter()
-                .find(|(failed, _)| failed == name)
-                .map(|(_, error)| *error);
-            let mut topic = failed(
-                Some(name),
-                told.unwrap_or_else(|| missing_topic_error(name)),
-            );
+            let told = uncreated.errors.iter().find(|(failed, _)| failed == name).map(|(_, error)| *error);
+            let mut topic = failed(Some(name), told.unwrap_or_else(|| missing_topic_error(name)));
             topic.is_internal = is_internal(name);
             topic
         };
@@ -183,10 +148,7 @@ struct Uncreated {
 
 async fn create_missing(cx: &Cx, names: &BTreeSet<String>) -> Uncreated {
     let image = cx.broker.image();
-    let missing: Vec<&String> = names
-        .iter()
-        .filter(|name| image.topic(name).is_none())
-        .collect();
+    let missing: Vec<&String> = names.iter().filter(|name| image.topic(name).is_none()).collect();
     drop(image);
     if missing.is_empty() {
         return Uncreated::default();
@@ -216,12 +178,7 @@ fn describe(cx: &Cx, image: &Image, topic: &TopicImage) -> MetadataResponseTopic
     out.is_internal = is_internal(&topic.name);
     out.partitions = Vec::with_capacity(topic.partitions.len());
     for (index, partition) in topic.partitions.iter().enumerate() {
-        out.partitions.push(describe_partition(
-            cx.version(),
-            &reachable,
-            index as i32,
-            partition,
-        ));
+        out.partitions.push(describe_partition(cx.version(), &reachable, index as i32, partition));
     }
     out
 }
@@ -267,11 +224,7 @@ fn failed(name: Option<&str>, error: ErrorCode) -> MetadataResponseTopic {
     topic
 }
 
-fn frame(
-    cx: &Cx,
-    request: &MetadataRequest,
-    topics: Vec<MetadataResponseTopic>,
-) -> MetadataResponse {
+fn frame(cx: &Cx, request: &MetadataRequest, topics: Vec<MetadataResponseTopic>) -> MetadataResponse {
     let image = cx.broker.image();
     let nodes = nodes::live(cx, &image);
     let mut response = MetadataResponse::default();
@@ -291,13 +244,8 @@ fn frame(
         .collect();
     response.topics = topics;
     let (first, last) = CLUSTER_OPERATIONS;
-    let told =
-        request.include_cluster_authorized_operations && (first..=last).contains(&cx.version());
-    response.cluster_authorized_operations = if told {
-        cx.cluster_operations()
-    } else {
-        OperationSet::NOT_REQUESTED
-    };
+    let told = request.include_cluster_authorized_operations && (first..=last).contains(&cx.version());
+    response.cluster_authorized_operations = if told { cx.cluster_operations() } else { OperationSet::NOT_REQUESTED };
     response
 }
 

@@ -94,10 +94,7 @@ impl Cx {
 
     /// Who asks, for the authorizer.
     pub fn subject(&self) -> Subject<'_> {
-        Subject {
-            principal: &self.conn.principal,
-            host: self.conn.peer_addr.ip(),
-        }
+        Subject { principal: &self.conn.principal, host: self.conn.peer_addr.ip() }
     }
 }
 

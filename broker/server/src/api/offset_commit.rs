@@ -7,9 +7,7 @@ use millrace_groups::types::{Commit, CommitPartition, CommitTopic, TopicResult};
 use millrace_metadata::error::ErrorCode;
 use millrace_metadata::image::Image;
 use millrace_security::Operation;
-use millrace_wire::kp::messages::offset_commit_response::{
-    OffsetCommitResponsePartition, OffsetCommitResponseTopic,
-};
+use millrace_wire::kp::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use millrace_wire::kp::messages::{OffsetCommitRequest, OffsetCommitResponse, TopicName};
 
 use super::convert::owned;
@@ -40,8 +38,7 @@ pub fn handle(
         generation: request.generation_id_or_member_epoch,
         member_id: request.member_id.to_string(),
         instance_id: owned(&request.group_instance_id),
-        retention_ms: (request.retention_time_ms != DEFAULT_RETENTION)
-            .then_some(request.retention_time_ms),
+        retention_ms: (request.retention_time_ms != DEFAULT_RETENTION).then_some(request.retention_time_ms),
         missing_group: if version >= GROUP_ID_NOT_FOUND {
             ErrorCode::GroupIdNotFound
         } else {
@@ -53,19 +50,10 @@ pub fn handle(
 }
 
 /// Answers with the error, for each partition.
-pub fn refuse(
-    request: &OffsetCommitRequest,
-    _version: i16,
-    error: ErrorCode,
-) -> OffsetCommitResponse {
+pub fn refuse(request: &OffsetCommitRequest, _version: i16, error: ErrorCode) -> OffsetCommitResponse {
     let topics = request.topics.iter().map(|topic| {
-        let partitions = topic
-            .partitions
-            .iter()
-            .map(|partition| partition_response(partition.partition_index, error));
-        OffsetCommitResponseTopic::default()
-            .with_name(topic.name.clone())
-            .with_partitions(partitions.collect())
+        let partitions = topic.partitions.iter().map(|partition| partition_response(partition.partition_index, error));
+        OffsetCommitResponseTopic::default().with_name(topic.name.clone()).with_partitions(partitions.collect())
     });
     OffsetCommitResponse::default().with_topics(topics.collect())
 }
@@ -91,30 +79,21 @@ impl Plan {
                 Some(known) if known.partition(index).is_some() => None,
                 Some(_) | None => Some(ErrorCode::UnknownTopicOrPartition),
             };
-            let partitions = topic
-                .partitions
-                .iter()
-                .map(|p| (p.partition_index, judge(p.partition_index)));
+            let partitions = topic.partitions.iter().map(|p| (p.partition_index, judge(p.partition_index)));
             PlannedTopic {
                 name: topic.name.clone(),
                 id: known.map(|known| known.id).unwrap_or_default(),
                 partitions: partitions.collect(),
             }
         });
-        Self {
-            topics: topics.collect(),
-        }
+        Self { topics: topics.collect() }
     }
 
     /// What the coordinator is to commit.
     fn commits(&self, request: &OffsetCommitRequest) -> Vec<CommitTopic> {
         let mut commits = Vec::with_capacity(self.topics.len());
         for (planned, topic) in self.topics.iter().zip(&request.topics) {
-            let chosen = planned
-                .partitions
-                .iter()
-                .zip(&topic.partitions)
-                .filter(|((_, error), _)| error.is_none());
+            let chosen = planned.partitions.iter().zip(&topic.partitions).filter(|((_, error), _)| error.is_none());
             let partitions: Vec<CommitPartition> = chosen
                 .map(|(_, partition)| CommitPartition {
                     index: partition.partition_index,
@@ -124,11 +103,7 @@ impl Plan {
                 })
                 .collect();
             if !partitions.is_empty() {
-                commits.push(CommitTopic {
-                    name: topic.name.to_string(),
-                    id: planned.id,
-                    partitions,
-                });
+                commits.push(CommitTopic { name: topic.name.to_string(), id: planned.id, partitions });
             }
         }
         commits
@@ -137,11 +112,7 @@ impl Plan {
     /// The answer in the order of the request. The coordinator's results are in the order of what it was sent.
     fn response(self, committed: Result<Vec<TopicResult>, ErrorCode>) -> OffsetCommitResponse {
         let mut results = match &committed {
-            Ok(topics) => topics
-                .iter()
-                .flat_map(|topic| &topic.partitions)
-                .map(|(_, error)| *error)
-                .collect(),
+            Ok(topics) => topics.iter().flat_map(|topic| &topic.partitions).map(|(_, error)| *error).collect(),
             Err(_) => Vec::new(),
         }
         .into_iter();
@@ -152,18 +123,14 @@ impl Plan {
                 partition_response(index, error)
             });
             let partitions = partitions.collect();
-            OffsetCommitResponseTopic::default()
-                .with_name(topic.name)
-                .with_partitions(partitions)
+            OffsetCommitResponseTopic::default().with_name(topic.name).with_partitions(partitions)
         });
         OffsetCommitResponse::default().with_topics(topics.collect())
     }
 }
 
 fn partition_response(index: i32, error: ErrorCode) -> OffsetCommitResponsePartition {
-    OffsetCommitResponsePartition::default()
-        .with_partition_index(index)
-        .with_error_code(error.code())
+    OffsetCommitResponsePartition::default().with_partition_index(index).with_error_code(error.code())
 }
 
 #[cfg(test)]
@@ -178,34 +145,18 @@ mod tests {
             partitions: partitions.to_vec(),
         };
         let unknown = Some(ErrorCode::UnknownTopicOrPartition);
-        Plan {
-            topics: vec![
-                topic("a", &[(0, None), (9, unknown), (1, None)]),
-                topic("b", &[(0, unknown)]),
-            ],
-        }
+        Plan { topics: vec![topic("a", &[(0, None), (9, unknown), (1, None)]), topic("b", &[(0, unknown)])] }
     }
 
     fn errors(response: &OffsetCommitResponse) -> Vec<i16> {
-        response
-            .topics
-            .iter()
-            .flat_map(|t| &t.partitions)
-            .map(|p| p.error_code)
-            .collect()
+        response.topics.iter().flat_map(|t| &t.partitions).map(|p| p.error_code).collect()
     }
 
     #[test]
     fn results_keep_the_order_of_the_request() {
         let partitions = vec![(0, ErrorCode::None), (1, ErrorCode::OffsetMetadataTooLarge)];
-        let committed = vec![TopicResult {
-            name: "a".into(),
-            partitions,
-        }];
+        let committed = vec![TopicResult { name: "a".into(), partitions }];
         assert_eq!(errors(&plan().response(Ok(committed))), [0, 3, 12, 3]);
-        assert_eq!(
-            errors(&plan().response(Err(ErrorCode::NotCoordinator))),
-            [16, 3, 16, 3]
-        );
+        assert_eq!(errors(&plan().response(Err(ErrorCode::NotCoordinator))), [16, 3, 16, 3]);
     }
 }

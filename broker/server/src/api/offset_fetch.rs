@@ -41,22 +41,17 @@ pub fn handle(
         })
         .collect();
     async move {
-        let groups = join_all(lookups)
-            .await
-            .into_iter()
-            .map(|(wanted, result)| match result {
-                Ok(topics) => wanted.found(&cx, topics),
-                Err(error) => wanted.failed(error, version),
-            });
+        let groups = join_all(lookups).await.into_iter().map(|(wanted, result)| match result {
+            Ok(topics) => wanted.found(&cx, topics),
+            Err(error) => wanted.failed(error, version),
+        });
         Answer::Send(response(groups.collect(), version))
     }
 }
 
 /// Answers with the error, for each group.
 pub fn refuse(request: &OffsetFetchRequest, version: i16, error: ErrorCode) -> OffsetFetchResponse {
-    let groups = wanted(request, version)
-        .into_iter()
-        .map(|wanted| wanted.failed(error, version));
+    let groups = wanted(request, version).into_iter().map(|wanted| wanted.failed(error, version));
     response(groups.collect(), version)
 }
 
@@ -69,28 +64,18 @@ struct Wanted {
 
 fn wanted(request: &OffsetFetchRequest, version: i16) -> Vec<Wanted> {
     if version < GROUPS {
-        let topics = request.topics.as_ref().map(|topics| {
-            topics
-                .iter()
-                .map(|topic| (topic.name.clone(), topic.partition_indexes.clone()))
-                .collect()
-        });
-        return vec![Wanted {
-            group_id: request.group_id.clone(),
-            topics,
-        }];
+        let topics = request
+            .topics
+            .as_ref()
+            .map(|topics| topics.iter().map(|topic| (topic.name.clone(), topic.partition_indexes.clone())).collect());
+        return vec![Wanted { group_id: request.group_id.clone(), topics }];
     }
     let groups = request.groups.iter().map(|group| {
-        let topics = group.topics.as_ref().map(|topics| {
-            topics
-                .iter()
-                .map(|topic| (topic.name.clone(), topic.partition_indexes.clone()))
-                .collect()
-        });
-        Wanted {
-            group_id: group.group_id.clone(),
-            topics,
-        }
+        let topics = group
+            .topics
+            .as_ref()
+            .map(|topics| topics.iter().map(|topic| (topic.name.clone(), topic.partition_indexes.clone())).collect());
+        Wanted { group_id: group.group_id.clone(), topics }
     });
     groups.collect()
 }
@@ -99,9 +84,7 @@ impl Wanted {
     /// What the coordinator is asked: topics that the client may see.
     fn fetch(&self, cx: &Cx, image: &Image) -> Fetch {
         let topics = self.topics.as_ref().map(|topics| {
-            let visible = topics
-                .iter()
-                .filter(|(name, _)| cx.may_topic(Operation::Describe, name));
+            let visible = topics.iter().filter(|(name, _)| cx.may_topic(Operation::Describe, name));
             let fetch = |(name, partitions): &(TopicName, Vec<i32>)| FetchTopic {
                 name: name.to_string(),
                 id: image.topic_id(name).unwrap_or_default(),
@@ -109,49 +92,30 @@ impl Wanted {
             };
             visible.map(fetch).collect()
         });
-        Fetch {
-            group_id: self.group_id.to_string(),
-            topics,
-        }
+        Fetch { group_id: self.group_id.to_string(), topics }
     }
 
     /// The coordinator's answer, and behind it the topics that the client may not see.
     fn found(self, cx: &Cx, fetched: Vec<FetchedTopic>) -> OffsetFetchResponseGroup {
         let hidden = |name: &str| !cx.may_topic(Operation::Describe, name);
-        let mut topics: Vec<OffsetFetchResponseTopics> = fetched
-            .into_iter()
-            .filter(|topic| !hidden(&topic.name))
-            .map(found_topic)
-            .collect();
+        let mut topics: Vec<OffsetFetchResponseTopics> =
+            fetched.into_iter().filter(|topic| !hidden(&topic.name)).map(found_topic).collect();
         for (name, indexes) in self.topics.unwrap_or_default() {
             if hidden(&name) {
-                topics.push(failed_topic(
-                    name,
-                    &indexes,
-                    ErrorCode::TopicAuthorizationFailed,
-                ));
+                topics.push(failed_topic(name, &indexes, ErrorCode::TopicAuthorizationFailed));
             }
         }
-        OffsetFetchResponseGroup::default()
-            .with_group_id(self.group_id)
-            .with_topics(topics)
+        OffsetFetchResponseGroup::default().with_group_id(self.group_id).with_topics(topics)
     }
 
     /// The error of the group; of each partition where the version has no other place for it.
     fn failed(self, error: ErrorCode, version: i16) -> OffsetFetchResponseGroup {
-        let group = OffsetFetchResponseGroup::default()
-            .with_group_id(self.group_id)
-            .with_error_code(error.code());
+        let group = OffsetFetchResponseGroup::default().with_group_id(self.group_id).with_error_code(error.code());
         if version >= GROUP_ERROR {
             return group;
         }
         let topics = self.topics.unwrap_or_default();
-        group.with_topics(
-            topics
-                .into_iter()
-                .map(|(name, indexes)| failed_topic(name, &indexes, error))
-                .collect(),
-        )
+        group.with_topics(topics.into_iter().map(|(name, indexes)| failed_topic(name, &indexes, error)).collect())
     }
 }
 
@@ -177,9 +141,7 @@ fn failed_topic(name: TopicName, indexes: &[i32], error: ErrorCode) -> OffsetFet
             .with_metadata(Some(StrBytes::default()))
             .with_error_code(error.code())
     };
-    OffsetFetchResponseTopics::default()
-        .with_name(name)
-        .with_partitions(indexes.iter().map(partition).collect())
+    OffsetFetchResponseTopics::default().with_name(name).with_partitions(indexes.iter().map(partition).collect())
 }
 
 fn response(mut groups: Vec<OffsetFetchResponseGroup>, version: i16) -> OffsetFetchResponse {
@@ -198,14 +160,8 @@ fn response(mut groups: Vec<OffsetFetchResponseGroup>, version: i16) -> OffsetFe
                 .with_metadata(partition.metadata)
                 .with_error_code(partition.error_code)
         });
-        OffsetFetchResponseTopic::default()
-            .with_name(topic.name)
-            .with_partitions(partitions.collect())
+        OffsetFetchResponseTopic::default().with_name(topic.name).with_partitions(partitions.collect())
     });
     let response = OffsetFetchResponse::default().with_topics(topics.collect());
-    if version >= GROUP_ERROR {
-        response.with_error_code(group.error_code)
-    } else {
-        response
-    }
+    if version >= GROUP_ERROR { response.with_error_code(group.error_code) } else { response }
 }

@@ -7,9 +7,7 @@ use millrace_metadata::error::ErrorCode;
 use millrace_metadata::image::Image;
 use millrace_security::Operation;
 use millrace_wire::kp::messages::offset_for_leader_epoch_request::OffsetForLeaderPartition;
-use millrace_wire::kp::messages::offset_for_leader_epoch_response::{
-    EpochEndOffset, OffsetForLeaderTopicResult,
-};
+use millrace_wire::kp::messages::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
 use millrace_wire::kp::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
 
 use super::codes;
@@ -42,25 +40,11 @@ pub fn handle(
 }
 
 /// Epoch and end offset, −1 each when the epoch is not known.
-async fn find(
-    cx: &Cx,
-    image: &Image,
-    topic: &str,
-    asked: &OffsetForLeaderPartition,
-) -> Result<(i32, i64), ErrorCode> {
-    image
-        .partition(topic, asked.partition)
-        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    let partition = cx
-        .broker
-        .replicas
-        .partition(topic, asked.partition)
-        .map_err(|error| codes::lookup(&error))?;
-    let end = partition
-        .end_offset_for_epoch(asked.current_leader_epoch, asked.leader_epoch)
-        .await;
-    end.map(|end| (end.epoch, end.end))
-        .map_err(|error| codes::read(&error))
+async fn find(cx: &Cx, image: &Image, topic: &str, asked: &OffsetForLeaderPartition) -> Result<(i32, i64), ErrorCode> {
+    image.partition(topic, asked.partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let partition = cx.broker.replicas.partition(topic, asked.partition).map_err(|error| codes::lookup(&error))?;
+    let end = partition.end_offset_for_epoch(asked.current_leader_epoch, asked.leader_epoch).await;
+    end.map(|end| (end.epoch, end.end)).map_err(|error| codes::read(&error))
 }
 
 fn result(index: i32, found: Result<(i32, i64), ErrorCode>) -> EpochEndOffset {
@@ -74,20 +58,12 @@ fn result(index: i32, found: Result<(i32, i64), ErrorCode>) -> EpochEndOffset {
 }
 
 /// Answers every partition of the request with the error.
-pub fn refuse(
-    request: &OffsetForLeaderEpochRequest,
-    _version: i16,
-    error: ErrorCode,
-) -> OffsetForLeaderEpochResponse {
+pub fn refuse(request: &OffsetForLeaderEpochRequest, _version: i16, error: ErrorCode) -> OffsetForLeaderEpochResponse {
     let mut response = OffsetForLeaderEpochResponse::default();
     for topic in &request.topics {
         let mut out = OffsetForLeaderTopicResult::default();
         out.topic = topic.topic.clone();
-        out.partitions = topic
-            .partitions
-            .iter()
-            .map(|p| result(p.partition, Err(error)))
-            .collect();
+        out.partitions = topic.partitions.iter().map(|p| result(p.partition, Err(error))).collect();
         response.topics.push(out);
     }
     response

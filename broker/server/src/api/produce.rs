@@ -43,10 +43,7 @@ const LEADER_HINTS: i16 = 10;
 const LOCAL_WRITE: Duration = Duration::from_secs(5);
 
 /// Appends at once, answers when everything is committed.
-pub fn handle(
-    cx: Cx,
-    request: ProduceRequest,
-) -> impl Future<Output = Answer<ProduceResponse>> + Send + 'static {
+pub fn handle(cx: Cx, request: ProduceRequest) -> impl Future<Output = Answer<ProduceResponse>> + Send + 'static {
     let work = append_all(&cx, request);
     async move { work.finish(&cx).await }
 }
@@ -73,11 +70,7 @@ enum State {
     /// Refused, or acknowledged before.
     Done(Outcome),
     /// Appended and not yet committed.
-    Waiting {
-        partition: Arc<Partition>,
-        outcome: Outcome,
-        last_offset: i64,
-    },
+    Waiting { partition: Arc<Partition>, outcome: Outcome, last_offset: i64 },
 }
 
 /// What is told about one partition.
@@ -90,12 +83,7 @@ struct Outcome {
 
 impl Outcome {
     fn refused(refusal: Refusal) -> Self {
-        Self {
-            refusal: Some(refusal),
-            base_offset: -1,
-            log_append_time: -1,
-            log_start_offset: -1,
-        }
+        Self { refusal: Some(refusal), base_offset: -1, log_append_time: -1, log_start_offset: -1 }
     }
 }
 
@@ -109,13 +97,7 @@ fn append_all(cx: &Cx, request: ProduceRequest) -> Work {
     let image = cx.broker.image();
     let refused = refused_as_a_whole(&request);
     let timeout = Duration::from_millis(request.timeout_ms.max(0) as u64).max(LOCAL_WRITE);
-    let appender = Appender {
-        cx,
-        image: &image,
-        acks: request.acks,
-        now_ms: cx.broker.clock.now_ms(),
-        refused,
-    };
+    let appender = Appender { cx, image: &image, acks: request.acks, now_ms: cx.broker.clock.now_ms(), refused };
     Work {
         acks: request.acks,
         deadline: Instant::now() + timeout,
@@ -169,11 +151,7 @@ impl Appender<'_> {
                 None => self.partition(name, partition),
             },
         });
-        Topic {
-            partitions: slots.collect(),
-            name: topic.name,
-            id: topic.topic_id,
-        }
+        Topic { partitions: slots.collect(), name: topic.name, id: topic.topic_id }
     }
 
     fn partition(&self, topic: &str, part: ProducePartition) -> State {
@@ -200,12 +178,8 @@ impl Appender<'_> {
             Ok(partition) => partition,
             Err(error) => return codes::lookup(&error).into(),
         };
-        let how = AppendCx {
-            acks: self.acks,
-            origin: Origin::Client,
-            api_version: self.cx.version(),
-            now_ms: self.now_ms,
-        };
+        let how =
+            AppendCx { acks: self.acks, origin: Origin::Client, api_version: self.cx.version(), now_ms: self.now_ms };
         match partition.append_as_leader(records, how) {
             Ok(appended) => State::Waiting {
                 last_offset: appended.last_offset,
@@ -220,15 +194,8 @@ impl Appender<'_> {
             Err(error) => {
                 let refusal = codes::append(&error);
                 // Kafka tells the log start where the records were looked at, and not where they were not.
-                let log_start_offset = if refusal.judged {
-                    partition.log_start_offset()
-                } else {
-                    -1
-                };
-                State::Done(Outcome {
-                    log_start_offset,
-                    ..Outcome::refused(refusal)
-                })
+                let log_start_offset = if refusal.judged { partition.log_start_offset() } else { -1 };
+                State::Done(Outcome { log_start_offset, ..Outcome::refused(refusal) })
             }
         }
     }
@@ -236,11 +203,7 @@ impl Appender<'_> {
 
 impl Work {
     async fn finish(mut self, cx: &Cx) -> Answer<ProduceResponse> {
-        for slot in self
-            .topics
-            .iter_mut()
-            .flat_map(|topic| &mut topic.partitions)
-        {
+        for slot in self.topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
             slot.settle(self.acks, self.deadline).await;
         }
         if self.acks == 0 {
@@ -252,31 +215,20 @@ impl Work {
     /// Without acknowledgements the only way to tell of an error is to close the connection: the client then looks up
     /// its leaders again.
     fn close_on_error(&self) -> Answer<ProduceResponse> {
-        let slots = self
-            .topics
-            .iter()
-            .flat_map(|topic| topic.partitions.iter().map(move |slot| (topic, slot)));
-        let failed =
-            slots.filter_map(|(topic, slot)| Some((topic, slot, slot.outcome().refusal.as_ref()?)));
+        let slots = self.topics.iter().flat_map(|topic| topic.partitions.iter().map(move |slot| (topic, slot)));
+        let failed = slots.filter_map(|(topic, slot)| Some((topic, slot, slot.outcome().refusal.as_ref()?)));
         match failed.into_iter().next() {
             None => Answer::Silent,
             Some((topic, slot, refusal)) => {
                 let (name, index) = (&topic.name, slot.index);
-                Answer::Close(format!(
-                    "produce with acks=0 to {name}-{index} failed: {}",
-                    refusal.code
-                ))
+                Answer::Close(format!("produce with acks=0 to {name}-{index} failed: {}", refusal.code))
             }
         }
     }
 
     fn response(self, cx: &Cx) -> ProduceResponse {
         let mut response = ProduceResponse::default();
-        let mut hints = Hints {
-            cx,
-            image: None,
-            nodes: Vec::new(),
-        };
+        let mut hints = Hints { cx, image: None, nodes: Vec::new() };
         for topic in self.topics {
             let mut out = TopicProduceResponse::default();
             out.partition_responses = Vec::with_capacity(topic.partitions.len());
@@ -299,12 +251,7 @@ impl Work {
 impl Slot {
     /// Waits until the records are committed, or it is clear that nobody can say.
     async fn settle(&mut self, acks: i16, deadline: Instant) {
-        let State::Waiting {
-            partition,
-            outcome,
-            last_offset,
-        } = &mut self.state
-        else {
+        let State::Waiting { partition, outcome, last_offset } = &mut self.state else {
             return;
         };
         let left = deadline.saturating_duration_since(Instant::now());
@@ -374,11 +321,7 @@ impl Hints<'_> {
         };
         partition.current_leader.leader_id = BrokerId(current.leader);
         partition.current_leader.leader_epoch = current.leader_epoch;
-        if self
-            .nodes
-            .iter()
-            .any(|node| node.node_id.0 == current.leader)
-        {
+        if self.nodes.iter().any(|node| node.node_id.0 == current.leader) {
             return;
         }
         if let Some(node) = nodes::live_one(self.cx, image, current.leader) {
@@ -399,10 +342,7 @@ pub fn refuse(request: &ProduceRequest, version: i16, error: ErrorCode) -> Produ
         let mut out = TopicProduceResponse::default();
         out.name = topic_name(&topic.name);
         out.topic_id = uuid::Uuid::from_bytes(topic.topic_id);
-        let slots = topic.partitions.iter().map(|p| Slot {
-            index: p.index,
-            state: error.into(),
-        });
+        let slots = topic.partitions.iter().map(|p| Slot { index: p.index, state: error.into() });
         out.partition_responses = slots.map(|slot| slot.response(version)).collect();
         response.responses.push(out);
     }

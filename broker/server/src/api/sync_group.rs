@@ -17,10 +17,7 @@ use super::{Answer, Cx};
 const PROTOCOL: i16 = 5;
 
 /// Syncs at once; the answer comes with the assignment.
-pub fn handle(
-    cx: Cx,
-    request: SyncGroupRequest,
-) -> impl Future<Output = Answer<SyncGroupResponse>> + Send + 'static {
+pub fn handle(cx: Cx, request: SyncGroupRequest) -> impl Future<Output = Answer<SyncGroupResponse>> + Send + 'static {
     let version = cx.version();
     let unnamed = request.protocol_type.is_none() || request.protocol_name.is_none();
     let refused = if version >= PROTOCOL && unnamed {
@@ -35,10 +32,7 @@ pub fn handle(
     }
     let assignments = request.assignments.iter().map(|assignment| {
         // Copied: it outlives the request's buffer by hours.
-        (
-            assignment.member_id.to_string(),
-            Bytes::copy_from_slice(&assignment.assignment),
-        )
+        (assignment.member_id.to_string(), Bytes::copy_from_slice(&assignment.assignment))
     });
     let synced = cx.broker.groups.sync(Sync {
         group_id: request.group_id.to_string(),
@@ -58,9 +52,8 @@ pub fn refuse(_request: &SyncGroupRequest, version: i16, error: ErrorCode) -> Sy
 }
 
 fn response(answer: SyncAnswer, version: i16) -> SyncGroupResponse {
-    let mut response = SyncGroupResponse::default()
-        .with_error_code(answer.error.code())
-        .with_assignment(answer.assignment);
+    let mut response =
+        SyncGroupResponse::default().with_error_code(answer.error.code()).with_assignment(answer.assignment);
     if version >= PROTOCOL {
         response.protocol_type = answer.protocol_type.map(StrBytes::from_string);
         response.protocol_name = answer.protocol.map(StrBytes::from_string);

@@ -74,22 +74,14 @@ impl Load {
     /// Requests that create or delete partitions.
     pub const MUTATION: Self = Self::of(8 * 1024 * KIB, Quota::Mutation);
     /// Produce: as large as the socket allows.
-    pub const PRODUCE: Self = Self {
-        max_frame: usize::MAX,
-        overlaps: true,
-        quota: Quota::Produce,
-    };
+    pub const PRODUCE: Self = Self { max_frame: usize::MAX, overlaps: true, quota: Quota::Produce };
     /// Fetch: many partitions.
     pub const FETCH: Self = Self::of(16 * 1024 * KIB, Quota::Fetch);
     /// Requests that keep a client alive and must not be throttled.
     pub const EXEMPT: Self = Self::of(512 * KIB, Quota::Exempt);
 
     const fn of(max_frame: usize, quota: Quota) -> Self {
-        Self {
-            max_frame,
-            overlaps: false,
-            quota,
-        }
+        Self { max_frame, overlaps: false, quota }
     }
 }
 
@@ -127,11 +119,7 @@ impl Row {
     /// Lowest version that ApiVersions tells. librdkafka takes a broker whose
     /// Produce does not start at 0 for one that cannot compress (KAFKA-18659).
     pub fn advertised_min(&self) -> i16 {
-        if self.key == ApiKey::Produce as i16 {
-            0
-        } else {
-            self.min
-        }
+        if self.key == ApiKey::Produce as i16 { 0 } else { self.min }
     }
 }
 
@@ -238,11 +226,7 @@ mod tests {
     fn every_request_can_be_checked_before_it_is_decoded() {
         for r in ROWS {
             let own_decoder = r.key == ApiKey::Produce as i16;
-            assert!(
-                own_decoder || millrace_wire::guard::knows(r.key),
-                "{}",
-                r.name
-            );
+            assert!(own_decoder || millrace_wire::guard::knows(r.key), "{}", r.name);
         }
     }
 

@@ -29,15 +29,8 @@ pub fn handle(
 }
 
 async fn update(cx: &Cx, request: &UpdateFeaturesRequest) -> Result<(), ApiError> {
-    let changes = request
-        .feature_updates
-        .iter()
-        .map(change)
-        .collect::<Result<Vec<_>, ApiError>>()?;
-    let command = Command::UpdateFeatures {
-        changes,
-        validate_only: request.validate_only,
-    };
+    let changes = request.feature_updates.iter().map(change).collect::<Result<Vec<_>, ApiError>>()?;
+    let command = Command::UpdateFeatures { changes, validate_only: request.validate_only };
     match cx.broker.submit_and_serve(command).await? {
         Reply::UpdateFeatures(result) => result,
         _ => Err(ErrorCode::UnknownServerError.into()),
@@ -50,18 +43,11 @@ fn change(update: &FeatureUpdateKey) -> Result<FeatureChange, ApiError> {
         2 => FeatureChangeKind::SafeDowngrade,
         3 => FeatureChangeKind::UnsafeDowngrade,
         other => {
-            let text = format!(
-                "There is no upgrade type {other} for feature {}.",
-                &*update.feature
-            );
+            let text = format!("There is no upgrade type {other} for feature {}.", &*update.feature);
             return Err(ApiError::new(ErrorCode::InvalidUpdateVersion, text));
         }
     };
-    Ok(FeatureChange {
-        name: update.feature.to_string(),
-        level: update.max_version_level,
-        kind,
-    })
+    Ok(FeatureChange { name: update.feature.to_string(), level: update.max_version_level, kind })
 }
 
 fn done(request: &UpdateFeaturesRequest, version: i16) -> UpdateFeaturesResponse {
@@ -90,10 +76,6 @@ fn failed(error: &ApiError) -> UpdateFeaturesResponse {
 }
 
 /// Answers with the error alone.
-pub fn refuse(
-    _request: &UpdateFeaturesRequest,
-    _version: i16,
-    error: ErrorCode,
-) -> UpdateFeaturesResponse {
+pub fn refuse(_request: &UpdateFeaturesRequest, _version: i16, error: ErrorCode) -> UpdateFeaturesResponse {
     failed(&error.into())
 }

@@ -22,40 +22,26 @@ pub fn build(settings: &Settings, dynamic: Dynamic<'_>) -> Result<BrokerConfig, 
     assemble(settings, &read, &set).map_err(ConfigError::Together)
 }
 
-fn assemble(
-    settings: &Settings,
-    read: &Reader<'_>,
-    set: Dynamic<'_>,
-) -> Result<BrokerConfig, String> {
+fn assemble(settings: &Settings, read: &Reader<'_>, set: Dynamic<'_>) -> Result<BrokerConfig, String> {
     let node_id = node_id(settings, read)?;
-    let controllers: Vec<String> = read
-        .list("controller.listener.names")
-        .iter()
-        .map(|n| n.to_ascii_uppercase())
-        .collect();
+    let controllers: Vec<String> =
+        read.list("controller.listener.names").iter().map(|n| n.to_ascii_uppercase()).collect();
     quorum(read, node_id)?;
     let (listeners, advertised) = endpoints(settings, read, &controllers)?;
     ranges(read)?;
     let topic_defaults = BrokerDefaults::from_broker(set);
-    check_together(&topic_defaults.0)
-        .map_err(|why| format!("broker defaults for topics: {why}"))?;
+    check_together(&topic_defaults.0).map_err(|why| format!("broker defaults for topics: {why}"))?;
     let log_dirs = log_dirs(read);
     Ok(BrokerConfig {
         node_id,
         rack: read.optional("broker.rack"),
-        metadata_dir: read
-            .optional("metadata.log.dir")
-            .map_or_else(|| log_dirs[0].clone(), PathBuf::from),
+        metadata_dir: read.optional("metadata.log.dir").map_or_else(|| log_dirs[0].clone(), PathBuf::from),
         log_dirs,
         inter_broker_listener: inter_broker(settings, read, &listeners)?,
         listeners,
         advertised,
         http_listeners: http(read)?,
-        flush_policy: if read.text("flush.policy") == "os" {
-            FlushPolicy::Os
-        } else {
-            FlushPolicy::Sync
-        },
+        flush_policy: if read.text("flush.policy") == "os" { FlushPolicy::Os } else { FlushPolicy::Sync },
         memory_limit: read.number("memory.limit"),
         network: typed::network(read)?,
         topics: typed::topics(read),
@@ -100,28 +86,18 @@ fn log_dirs(read: &Reader<'_>) -> Vec<PathBuf> {
 fn quorum(read: &Reader<'_>, node_id: i32) -> Result<(), String> {
     let roles = read.list("process.roles");
     if !(roles.iter().any(|r| r == "broker") && roles.iter().any(|r| r == "controller")) {
-        return Err(format!(
-            "process.roles={}: {LATER}; use broker,controller",
-            roles.join(",")
-        ));
+        return Err(format!("process.roles={}: {LATER}; use broker,controller", roles.join(",")));
     }
     let voters = read.list("controller.quorum.voters");
     if voters.len() > 1 {
-        return Err(format!(
-            "controller.quorum.voters={}: {LATER}; name only this node",
-            voters.join(",")
-        ));
+        return Err(format!("controller.quorum.voters={}: {LATER}; name only this node", voters.join(",")));
     }
     if let Some(voter) = voters.first() {
-        let id = voter
-            .split_once('@')
-            .filter(|(_, address)| is_address(address))
-            .and_then(|(id, _)| id.parse::<i32>().ok());
+        let id =
+            voter.split_once('@').filter(|(_, address)| is_address(address)).and_then(|(id, _)| id.parse::<i32>().ok());
         match id {
             None => {
-                return Err(format!(
-                    "controller.quorum.voters={voter}: write it as id@host:port"
-                ));
+                return Err(format!("controller.quorum.voters={voter}: write it as id@host:port"));
             }
             Some(id) if id != node_id => {
                 return Err(format!(
@@ -133,13 +109,10 @@ fn quorum(read: &Reader<'_>, node_id: i32) -> Result<(), String> {
     }
     let servers = read.list("controller.quorum.bootstrap.servers");
     match servers.iter().find(|server| !is_address(server)) {
-        Some(bad) => Err(format!(
-            "controller.quorum.bootstrap.servers: {bad} is not host:port"
-        )),
-        None if servers.len() > 1 => Err(format!(
-            "controller.quorum.bootstrap.servers={}: {LATER}; name only this node",
-            servers.join(",")
-        )),
+        Some(bad) => Err(format!("controller.quorum.bootstrap.servers: {bad} is not host:port")),
+        None if servers.len() > 1 => {
+            Err(format!("controller.quorum.bootstrap.servers={}: {LATER}; name only this node", servers.join(",")))
+        }
         None => Ok(()),
     }
 }
@@ -151,21 +124,12 @@ fn is_address(text: &str) -> bool {
 type Endpoints = (Vec<Listener>, Vec<Listener>);
 
 /// Listeners for clients and what to tell clients about them.
-fn endpoints(
-    settings: &Settings,
-    read: &Reader<'_>,
-    controllers: &[String],
-) -> Result<Endpoints, String> {
+fn endpoints(settings: &Settings, read: &Reader<'_>, controllers: &[String]) -> Result<Endpoints, String> {
     let named = |key: &str, why: String| format!("{key}={}: {why}", read.text(key));
     let map_key = "listener.security.protocol.map";
-    let map = listeners::parse_map(
-        &read.text(map_key),
-        settings.own(map_key).is_some(),
-        controllers,
-    )
-    .map_err(|why| named(map_key, why))?;
-    let all = listeners::parse(&read.text("listeners"), &map, true)
-        .map_err(|why| named("listeners", why))?;
+    let map = listeners::parse_map(&read.text(map_key), settings.own(map_key).is_some(), controllers)
+        .map_err(|why| named(map_key, why))?;
+    let all = listeners::parse(&read.text("listeners"), &map, true).map_err(|why| named("listeners", why))?;
     let is_controller = |l: &Listener| controllers.contains(&l.name);
     let advertised = listeners::parse(&read.text("advertised.listeners"), &map, false)
         .map_err(|why| named("advertised.listeners", why))?;
@@ -178,25 +142,16 @@ fn endpoints(
             return Err(named("advertised.listeners", why));
         }
         if !all.iter().any(|l| l.name == listener.name) {
-            return Err(named(
-                "advertised.listeners",
-                format!("there is no listener {} in listeners", listener.name),
-            ));
+            return Err(named("advertised.listeners", format!("there is no listener {} in listeners", listener.name)));
         }
     }
     let (controller, clients): (Vec<_>, Vec<_>) = all.into_iter().partition(is_controller);
-    if let Some(name) = controllers
-        .iter()
-        .find(|name| !controller.iter().any(|l| &l.name == *name))
-    {
+    if let Some(name) = controllers.iter().find(|name| !controller.iter().any(|l| &l.name == *name)) {
         let why = format!("there is no listener {name} in listeners");
         return Err(named("controller.listener.names", why));
     }
     if clients.is_empty() {
-        return Err(named(
-            "listeners",
-            "there is no listener for clients besides those of the controller".to_owned(),
-        ));
+        return Err(named("listeners", "there is no listener for clients besides those of the controller".to_owned()));
     }
     if let Some(listener) = clients.iter().find(|l| l.protocol != Protocol::Plaintext) {
         let why = format!(
@@ -205,33 +160,22 @@ fn endpoints(
         );
         return Err(named("listeners", why));
     }
-    Ok((
-        clients,
-        advertised
-            .into_iter()
-            .filter(|l| !is_controller(l))
-            .collect(),
-    ))
+    Ok((clients, advertised.into_iter().filter(|l| !is_controller(l)).collect()))
 }
 
-fn inter_broker(
-    settings: &Settings,
-    read: &Reader<'_>,
-    listeners: &[Listener],
-) -> Result<String, String> {
+fn inter_broker(settings: &Settings, read: &Reader<'_>, listeners: &[Listener]) -> Result<String, String> {
     let Some(name) = read.optional("inter.broker.listener.name") else {
         return Ok(listeners[0].name.clone());
     };
     if settings.own("security.inter.broker.protocol").is_some() {
-        return Err("inter.broker.listener.name and security.inter.broker.protocol exclude each other; keep the first".to_owned());
+        return Err("inter.broker.listener.name and security.inter.broker.protocol exclude each other; keep the first"
+            .to_owned());
     }
     let name = name.to_ascii_uppercase();
     if listeners.iter().any(|l| l.name == name) {
         Ok(name)
     } else {
-        Err(format!(
-            "inter.broker.listener.name={name}: there is no such listener for clients in listeners"
-        ))
+        Err(format!("inter.broker.listener.name={name}: there is no such listener for clients in listeners"))
     }
 }
 
@@ -246,56 +190,20 @@ fn http(read: &Reader<'_>) -> Result<Vec<String>, String> {
 /// Pairs of settings of which the first must not be greater than the second (`KafkaConfig.validateValues`,
 /// `GroupCoordinatorConfig`).
 const ORDERED: &[(&str, &str)] = &[
-    (
-        "group.min.session.timeout.ms",
-        "group.max.session.timeout.ms",
-    ),
+    ("group.min.session.timeout.ms", "group.max.session.timeout.ms"),
     ("replica.fetch.wait.max.ms", "replica.socket.timeout.ms"),
     ("replica.fetch.wait.max.ms", "replica.lag.time.max.ms"),
-    (
-        "add.partitions.to.txn.retry.backoff.ms",
-        "add.partitions.to.txn.retry.backoff.max.ms",
-    ),
-    (
-        "group.consumer.min.session.timeout.ms",
-        "group.consumer.session.timeout.ms",
-    ),
-    (
-        "group.consumer.session.timeout.ms",
-        "group.consumer.max.session.timeout.ms",
-    ),
-    (
-        "group.consumer.min.heartbeat.interval.ms",
-        "group.consumer.heartbeat.interval.ms",
-    ),
-    (
-        "group.consumer.heartbeat.interval.ms",
-        "group.consumer.max.heartbeat.interval.ms",
-    ),
-    (
-        "group.share.min.session.timeout.ms",
-        "group.share.session.timeout.ms",
-    ),
-    (
-        "group.share.session.timeout.ms",
-        "group.share.max.session.timeout.ms",
-    ),
-    (
-        "group.share.min.record.lock.duration.ms",
-        "group.share.record.lock.duration.ms",
-    ),
-    (
-        "group.share.record.lock.duration.ms",
-        "group.share.max.record.lock.duration.ms",
-    ),
-    (
-        "group.streams.min.session.timeout.ms",
-        "group.streams.session.timeout.ms",
-    ),
-    (
-        "group.streams.session.timeout.ms",
-        "group.streams.max.session.timeout.ms",
-    ),
+    ("add.partitions.to.txn.retry.backoff.ms", "add.partitions.to.txn.retry.backoff.max.ms"),
+    ("group.consumer.min.session.timeout.ms", "group.consumer.session.timeout.ms"),
+    ("group.consumer.session.timeout.ms", "group.consumer.max.session.timeout.ms"),
+    ("group.consumer.min.heartbeat.interval.ms", "group.consumer.heartbeat.interval.ms"),
+    ("group.consumer.heartbeat.interval.ms", "group.consumer.max.heartbeat.interval.ms"),
+    ("group.share.min.session.timeout.ms", "group.share.session.timeout.ms"),
+    ("group.share.session.timeout.ms", "group.share.max.session.timeout.ms"),
+    ("group.share.min.record.lock.duration.ms", "group.share.record.lock.duration.ms"),
+    ("group.share.record.lock.duration.ms", "group.share.max.record.lock.duration.ms"),
+    ("group.streams.min.session.timeout.ms", "group.streams.session.timeout.ms"),
+    ("group.streams.session.timeout.ms", "group.streams.max.session.timeout.ms"),
 ];
 
 fn ranges(read: &Reader<'_>) -> Result<(), String> {
@@ -305,32 +213,21 @@ fn ranges(read: &Reader<'_>) -> Result<(), String> {
             return Err(format!("{low}={a} must not be greater than {high}={b}"));
         }
     }
-    for key in [
-        "log.retention.ms",
-        "log.retention.minutes",
-        "log.retention.hours",
-    ] {
+    for key in ["log.retention.ms", "log.retention.minutes", "log.retention.hours"] {
         let value = read.optional(key).and_then(|v| v.parse::<i64>().ok());
         if value.is_some_and(|v| v == 0 || v < -1) {
-            return Err(format!(
-                "{key}={}: must be -1 for no limit, or at least 1",
-                value.unwrap_or_default()
-            ));
+            return Err(format!("{key}={}: must be -1 for no limit, or at least 1", value.unwrap_or_default()));
         }
     }
-    let (beat, session): (i64, i64) = (
-        read.number("broker.heartbeat.interval.ms"),
-        read.number("broker.session.timeout.ms"),
-    );
+    let (beat, session): (i64, i64) =
+        (read.number("broker.heartbeat.interval.ms"), read.number("broker.session.timeout.ms"));
     if beat < 1 || beat * 2 > session {
         return Err(format!(
             "broker.heartbeat.interval.ms={beat} must be between 1 and half of broker.session.timeout.ms={session}"
         ));
     }
-    let (queued, largest): (i64, i64) = (
-        read.number("queued.max.request.bytes"),
-        read.number("socket.request.max.bytes"),
-    );
+    let (queued, largest): (i64, i64) =
+        (read.number("queued.max.request.bytes"), read.number("socket.request.max.bytes"));
     if queued > 0 && queued < largest {
         return Err(format!(
             "queued.max.request.bytes={queued} must not be less than socket.request.max.bytes={largest}; use -1 to derive it"
@@ -338,10 +235,7 @@ fn ranges(read: &Reader<'_>) -> Result<(), String> {
     }
     let protocols = read.list("group.coordinator.rebalance.protocols");
     if !protocols.iter().any(|p| p == "classic") {
-        return Err(
-            "group.coordinator.rebalance.protocols: the classic protocol cannot be left out"
-                .to_owned(),
-        );
+        return Err("group.coordinator.rebalance.protocols: the classic protocol cannot be left out".to_owned());
     }
     Ok(())
 }

@@ -54,35 +54,19 @@ fn invalid_config(text: impl Into<String>) -> ApiError {
 pub fn repeated(requested: &[Requested]) -> BTreeSet<(i8, String)> {
     let mut seen = BTreeSet::new();
     let key = |r: &Requested| (r.kind, r.name.clone());
-    requested
-        .iter()
-        .map(key)
-        .filter(|key| !seen.insert(key.clone()))
-        .collect()
+    requested.iter().map(key).filter(|key| !seen.insert(key.clone())).collect()
 }
 
 /// Checks one resource in Kafka's order and says what is to be done.
-pub fn plan(
-    requested: &Requested,
-    node_id: NodeId,
-    image: &Image,
-    live: &LiveConfig,
-) -> Result<Plan, ApiError> {
+pub fn plan(requested: &Requested, node_id: NodeId, image: &Image, live: &LiveConfig) -> Result<Plan, ApiError> {
     let mut keys = BTreeSet::new();
     if requested.ops.iter().any(|op| !keys.insert(op.key.as_str())) {
         return Err(invalid_request("The request changes a key more than once."));
     }
-    let nulls: Vec<&str> = requested
-        .ops
-        .iter()
-        .filter(|op| op.op != DELETE && op.value.is_none())
-        .map(|op| op.key.as_str())
-        .collect();
+    let nulls: Vec<&str> =
+        requested.ops.iter().filter(|op| op.op != DELETE && op.value.is_none()).map(|op| op.key.as_str()).collect();
     if !nulls.is_empty() {
-        return Err(invalid_request(format!(
-            "The request has no value for {}.",
-            nulls.join(", ")
-        )));
+        return Err(invalid_request(format!("The request has no value for {}.", nulls.join(", "))));
     }
     let Some(kind) = ResourceKind::from_code(requested.kind) else {
         return Err(unknown_kind(requested.kind));
@@ -107,25 +91,21 @@ pub fn plan(
             check_group(&change, image, live)?;
             Ok(Plan::Submit(change))
         }
-        ResourceKind::Topic | ResourceKind::ClientMetrics => {
-            Ok(Plan::Submit(change(kind, requested)?))
-        }
+        ResourceKind::Topic | ResourceKind::ClientMetrics => Ok(Plan::Submit(change(kind, requested)?)),
     }
 }
 
 fn unknown_kind(code: i8) -> ApiError {
-    invalid_request(format!(
-        "There is no resource type {code} that could be changed."
-    ))
+    invalid_request(format!("There is no resource type {code} that could be changed."))
 }
 
 /// A broker resource must name the broker that is asked: clients route these requests.
 pub fn check_this_node(name: &str, node_id: NodeId) -> Result<(), ApiError> {
     match name.parse::<NodeId>() {
         Err(_) => Err(invalid_request(format!("'{name}' is not a broker id."))),
-        Ok(id) if id != node_id => Err(invalid_request(format!(
-            "This is broker {node_id}; changes of broker {id} must be sent to it."
-        ))),
+        Ok(id) if id != node_id => {
+            Err(invalid_request(format!("This is broker {node_id}; changes of broker {id} must be sent to it.")))
+        }
         Ok(_) => Ok(()),
     }
 }
@@ -146,11 +126,7 @@ fn change(kind: ResourceKind, requested: &Requested) -> Result<ConfigChange, Api
     };
     Ok(ConfigChange {
         resource: ConfigResource::new(kind, requested.name.clone()),
-        ops: requested
-            .ops
-            .iter()
-            .map(op)
-            .collect::<Result<_, ApiError>>()?,
+        ops: requested.ops.iter().map(op).collect::<Result<_, ApiError>>()?,
         replace: requested.replace,
     })
 }
@@ -164,11 +140,7 @@ fn after(
     before: BTreeMap<String, String>,
     default_of: DefaultOf<'_>,
 ) -> Result<(BTreeMap<String, String>, BTreeSet<String>), ApiError> {
-    let mut values = if change.replace {
-        BTreeMap::new()
-    } else {
-        before
-    };
+    let mut values = if change.replace { BTreeMap::new() } else { before };
     let mut set = BTreeSet::new();
     for op in &change.ops {
         let given = op.value.clone().unwrap_or_default();
@@ -204,18 +176,11 @@ fn after(
 
 fn check_broker(change: &ConfigChange, live: &LiveConfig) -> Result<(), ApiError> {
     let one_broker = !change.resource.name.is_empty();
-    let before = if one_broker {
-        live.broker_values()
-    } else {
-        live.cluster_values()
-    };
+    let before = if one_broker { live.broker_values() } else { live.cluster_values() };
     let default_of = |key: &str| match definition(key) {
-        Some(def) => Ok((
-            def.kind,
-            live.settings()
-                .own(key)
-                .map_or(def.default.unwrap_or("").to_owned(), |s| s.value.clone()),
-        )),
+        Some(def) => {
+            Ok((def.kind, live.settings().own(key).map_or(def.default.unwrap_or("").to_owned(), |s| s.value.clone())))
+        }
         None => Err(invalid_config(format!("{key} is not a broker setting"))),
     };
     for op in change.ops.iter().filter(|op| op.op == ConfigOpKind::Delete) {
@@ -229,15 +194,11 @@ fn check_broker(change: &ConfigChange, live: &LiveConfig) -> Result<(), ApiError
             config::validate_broker(key, value, one_broker)?;
         }
     }
-    live.try_change(&values, one_broker)
-        .map_err(|error| invalid_request(error.to_string()))
+    live.try_change(&values, one_broker).map_err(|error| invalid_request(error.to_string()))
 }
 
 fn check_group(change: &ConfigChange, image: &Image, live: &LiveConfig) -> Result<(), ApiError> {
-    let before = image
-        .config(&change.resource)
-        .map(|values| (**values).clone())
-        .unwrap_or_default();
+    let before = image.config(&change.resource).map(|values| (**values).clone()).unwrap_or_default();
     let default_of = |key: &str| match config::find(group::TABLE, key) {
         Some(def) => Ok((def.kind, def.default.unwrap_or("").to_owned())),
         None => Err(invalid_config(format!("Unknown group config name: {key}"))),
@@ -254,47 +215,30 @@ fn check_group(change: &ConfigChange, image: &Image, live: &LiveConfig) -> Resul
             continue;
         };
         let outside = |bound: Option<&'static str>, wrong: &dyn Fn(i64) -> bool| {
-            bound
-                .and_then(|name| Some((name, number(name)?)))
-                .filter(|(_, limit)| wrong(*limit))
+            bound.and_then(|name| Some((name, number(name)?))).filter(|(_, limit)| wrong(*limit))
         };
         if let Some((name, limit)) = outside(low, &|limit| given < limit) {
-            return Err(invalid_config(format!(
-                "{key} must not be less than {name}={limit}"
-            )));
+            return Err(invalid_config(format!("{key} must not be less than {name}={limit}")));
         }
         if let Some((name, limit)) = outside(high, &|limit| given > limit) {
-            return Err(invalid_config(format!(
-                "{key} must not be greater than {name}={limit}"
-            )));
+            return Err(invalid_config(format!("{key} must not be greater than {name}={limit}")));
         }
     }
     check_sessions(&values, &number)
 }
 
 /// A member must be able to send more than one heartbeat within its session.
-fn check_sessions(
-    values: &BTreeMap<String, String>,
-    number: &dyn Fn(&str) -> Option<i64>,
-) -> Result<(), ApiError> {
+fn check_sessions(values: &BTreeMap<String, String>, number: &dyn Fn(&str) -> Option<i64>) -> Result<(), ApiError> {
     for kind in ["consumer", "share", "streams"] {
-        let (session, beat) = (
-            format!("{kind}.session.timeout.ms"),
-            format!("{kind}.heartbeat.interval.ms"),
-        );
+        let (session, beat) = (format!("{kind}.session.timeout.ms"), format!("{kind}.heartbeat.interval.ms"));
         let value = |key: &str| {
             let inherited = || group::synonym(key).and_then(number);
-            values
-                .get(key)
-                .and_then(|v| v.trim().parse::<i64>().ok())
-                .or_else(inherited)
+            values.get(key).and_then(|v| v.trim().parse::<i64>().ok()).or_else(inherited)
         };
         if let (Some(a), Some(b)) = (value(&session), value(&beat))
             && a <= b
         {
-            return Err(invalid_config(format!(
-                "{session}={a} must be greater than {beat}={b}"
-            )));
+            return Err(invalid_config(format!("{session}={a} must be greater than {beat}={b}")));
         }
     }
     Ok(())
@@ -304,9 +248,9 @@ fn loggers(requested: &Requested) -> Result<Vec<(String, Option<String>)>, ApiEr
     let one = |op: &RequestedOp| match op.op {
         SET => Ok((op.key.clone(), op.value.clone())),
         DELETE => Ok((op.key.clone(), None)),
-        APPEND | SUBTRACT => Err(invalid_request(
-            "Levels of loggers can be set and deleted, not appended or subtracted.",
-        )),
+        APPEND | SUBTRACT => {
+            Err(invalid_request("Levels of loggers can be set and deleted, not appended or subtracted."))
+        }
         other => Err(invalid_request(format!("There is no operation {other}."))),
     };
     requested.ops.iter().map(one).collect()
@@ -327,67 +271,27 @@ mod tests {
             op: *op,
             value: value.map(str::to_owned),
         };
-        Requested {
-            kind,
-            name: name.to_owned(),
-            ops: ops.iter().map(op).collect(),
-            replace: false,
-        }
+        Requested { kind, name: name.to_owned(), ops: ops.iter().map(op).collect(), replace: false }
     }
 
     fn code(requested: &Requested) -> ErrorCode {
-        plan(requested, 1, &Image::default(), &live())
-            .err()
-            .map_or(ErrorCode::None, |e| e.code)
+        plan(requested, 1, &Image::default(), &live()).err().map_or(ErrorCode::None, |e| e.code)
     }
 
     #[test]
     fn broker_changes() {
         let broker = |name: &str, ops: &[(&str, i8, Option<&str>)]| code(&request(4, name, ops));
-        assert_eq!(
-            broker("", &[("log.retention.ms", SET, Some("1000"))]),
-            ErrorCode::None
-        );
-        assert_eq!(
-            broker("1", &[("log.retention.ms", DELETE, None)]),
-            ErrorCode::None
-        );
-        assert_eq!(
-            broker("2", &[("log.retention.ms", SET, Some("1000"))]),
-            ErrorCode::InvalidRequest
-        );
+        assert_eq!(broker("", &[("log.retention.ms", SET, Some("1000"))]), ErrorCode::None);
+        assert_eq!(broker("1", &[("log.retention.ms", DELETE, None)]), ErrorCode::None);
+        assert_eq!(broker("2", &[("log.retention.ms", SET, Some("1000"))]), ErrorCode::InvalidRequest);
         assert_eq!(broker("x", &[]), ErrorCode::InvalidRequest);
-        assert_eq!(
-            broker("1", &[("log.retention.ms", SET, Some("soon"))]),
-            ErrorCode::InvalidRequest
-        );
-        assert_eq!(
-            broker("1", &[("num.partitions", SET, Some("2"))]),
-            ErrorCode::InvalidRequest
-        );
-        assert_eq!(
-            broker("1", &[("log.retention.ms", APPEND, Some("2"))]),
-            ErrorCode::InvalidConfig
-        );
-        assert_eq!(
-            broker("1", &[("log.retention.ms", SET, None)]),
-            ErrorCode::InvalidRequest
-        );
-        assert_eq!(
-            broker("1", &[("log.retention.ms", 9, Some("1"))]),
-            ErrorCode::InvalidRequest
-        );
-        assert_eq!(
-            broker("1", &[("a", DELETE, None), ("a", DELETE, None)]),
-            ErrorCode::InvalidRequest
-        );
-        assert_eq!(
-            broker(
-                "1",
-                &[("log.cleaner.max.compaction.lag.ms", SET, Some("1"))]
-            ),
-            ErrorCode::None
-        );
+        assert_eq!(broker("1", &[("log.retention.ms", SET, Some("soon"))]), ErrorCode::InvalidRequest);
+        assert_eq!(broker("1", &[("num.partitions", SET, Some("2"))]), ErrorCode::InvalidRequest);
+        assert_eq!(broker("1", &[("log.retention.ms", APPEND, Some("2"))]), ErrorCode::InvalidConfig);
+        assert_eq!(broker("1", &[("log.retention.ms", SET, None)]), ErrorCode::InvalidRequest);
+        assert_eq!(broker("1", &[("log.retention.ms", 9, Some("1"))]), ErrorCode::InvalidRequest);
+        assert_eq!(broker("1", &[("a", DELETE, None), ("a", DELETE, None)]), ErrorCode::InvalidRequest);
+        assert_eq!(broker("1", &[("log.cleaner.max.compaction.lag.ms", SET, Some("1"))]), ErrorCode::None);
         let clash = [
             ("log.cleaner.max.compaction.lag.ms", SET, Some("1")),
             ("log.cleaner.min.compaction.lag.ms", SET, Some("2")),
@@ -398,51 +302,20 @@ mod tests {
     #[test]
     fn group_changes() {
         let group = |ops: &[(&str, i8, Option<&str>)]| code(&request(32, "g", ops));
-        assert_eq!(
-            group(&[("consumer.session.timeout.ms", SET, Some("50000"))]),
-            ErrorCode::None
-        );
-        assert_eq!(
-            group(&[("consumer.session.timeout.ms", SET, Some("60001"))]),
-            ErrorCode::InvalidConfig
-        );
-        assert_eq!(
-            group(&[("consumer.session.timeout.ms", SET, Some("1"))]),
-            ErrorCode::InvalidConfig
-        );
-        assert_eq!(
-            group(&[("nonsense", SET, Some("1"))]),
-            ErrorCode::InvalidConfig
-        );
-        assert_eq!(
-            group(&[("consumer.session.timeout.ms", APPEND, Some("1"))]),
-            ErrorCode::InvalidConfig
-        );
+        assert_eq!(group(&[("consumer.session.timeout.ms", SET, Some("50000"))]), ErrorCode::None);
+        assert_eq!(group(&[("consumer.session.timeout.ms", SET, Some("60001"))]), ErrorCode::InvalidConfig);
+        assert_eq!(group(&[("consumer.session.timeout.ms", SET, Some("1"))]), ErrorCode::InvalidConfig);
+        assert_eq!(group(&[("nonsense", SET, Some("1"))]), ErrorCode::InvalidConfig);
+        assert_eq!(group(&[("consumer.session.timeout.ms", APPEND, Some("1"))]), ErrorCode::InvalidConfig);
     }
 
     #[test]
     fn kinds_and_repetitions() {
         assert_eq!(code(&request(99, "x", &[])), ErrorCode::InvalidRequest);
-        let logger = request(
-            8,
-            "1",
-            &[("root", SET, Some("INFO")), ("millrace_log", DELETE, None)],
-        );
-        assert!(
-            matches!(plan(&logger, 1, &Image::default(), &live()), Ok(Plan::Loggers(list)) if list.len() == 2)
-        );
-        assert_eq!(
-            code(&Requested {
-                replace: true,
-                ..logger.clone()
-            }),
-            ErrorCode::InvalidRequest
-        );
-        let twice = [
-            request(2, "a", &[]),
-            request(2, "b", &[]),
-            request(2, "a", &[]),
-        ];
+        let logger = request(8, "1", &[("root", SET, Some("INFO")), ("millrace_log", DELETE, None)]);
+        assert!(matches!(plan(&logger, 1, &Image::default(), &live()), Ok(Plan::Loggers(list)) if list.len() == 2));
+        assert_eq!(code(&Requested { replace: true, ..logger.clone() }), ErrorCode::InvalidRequest);
+        let twice = [request(2, "a", &[]), request(2, "b", &[]), request(2, "a", &[])];
         assert_eq!(repeated(&twice), BTreeSet::from([(2, "a".to_owned())]));
     }
 }

@@ -37,11 +37,7 @@ pub fn settings(variables: impl Iterator<Item = (String, String)>) -> Vec<EnvSet
     let mut found: Vec<EnvSetting> = variables
         .filter(|(name, _)| name.starts_with(PREFIX) && !NOT_SETTINGS.contains(&name.as_str()))
         .filter(|(name, value)| !is_service_link(name, value))
-        .map(|(variable, value)| EnvSetting {
-            key: key_of(&variable),
-            variable,
-            value,
-        })
+        .map(|(variable, value)| EnvSetting { key: key_of(&variable), variable, value })
         .collect();
     found.sort_by(|a, b| a.variable.cmp(&b.variable));
     found
@@ -49,10 +45,7 @@ pub fn settings(variables: impl Iterator<Item = (String, String)>) -> Vec<EnvSet
 
 fn key_of(variable: &str) -> String {
     let name = variable.strip_prefix(PREFIX).unwrap_or(variable);
-    name.to_lowercase()
-        .replace('_', ".")
-        .replace("...", "-")
-        .replace("..", "_")
+    name.to_lowercase().replace('_', ".").replace("...", "-").replace("..", "_")
 }
 
 /// Kubernetes describes a service called "kafka" to every container in such variables.
@@ -69,10 +62,7 @@ mod tests {
 
     fn read(vars: &[(&str, &str)]) -> Vec<(String, String)> {
         let vars = vars.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-        settings(vars)
-            .into_iter()
-            .map(|s| (s.key, s.value))
-            .collect()
+        settings(vars).into_iter().map(|s| (s.key, s.value)).collect()
     }
 
     #[test]
@@ -83,10 +73,7 @@ mod tests {
             ("PATH", "/bin"),
             ("KAFKA_HEAP_OPTS", "-Xmx1g"),
         ]);
-        let expected = [
-            ("listener.name.sasl_plaintext.ssl.cipher-x", "y"),
-            ("log.dirs", "/data"),
-        ];
+        let expected = [("listener.name.sasl_plaintext.ssl.cipher-x", "y"), ("log.dirs", "/data")];
         assert_eq!(got, expected.map(|(k, v)| (k.to_owned(), v.to_owned())));
     }
 

@@ -10,18 +10,9 @@ pub enum ConfigError {
     #[error("{path}: {why}", path = path.display())]
     Syntax { path: PathBuf, why: String },
     #[error("unknown setting {key} ({from}){hint}")]
-    Unknown {
-        key: String,
-        from: String,
-        hint: String,
-    },
+    Unknown { key: String, from: String, hint: String },
     #[error("{key}={value} ({from}): {why}")]
-    Value {
-        key: String,
-        value: String,
-        from: String,
-        why: String,
-    },
+    Value { key: String, value: String, from: String, why: String },
     /// Settings that do not go together.
     #[error("{0}")]
     Together(String),

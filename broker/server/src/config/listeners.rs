@@ -44,25 +44,14 @@ pub struct Listener {
 }
 
 /// Name to protocol. Without a map of one's own, controller listeners speak plaintext.
-pub fn parse_map(
-    text: &str,
-    is_set: bool,
-    controllers: &[String],
-) -> Result<BTreeMap<String, Protocol>, String> {
+pub fn parse_map(text: &str, is_set: bool, controllers: &[String]) -> Result<BTreeMap<String, Protocol>, String> {
     let mut map = BTreeMap::new();
     for item in list_items(text) {
-        let parsed = item
-            .split_once(':')
-            .and_then(|(name, protocol)| Some((name, Protocol::parse(protocol.trim())?)));
+        let parsed = item.split_once(':').and_then(|(name, protocol)| Some((name, Protocol::parse(protocol.trim())?)));
         let Some((name, protocol)) = parsed else {
-            return Err(format!(
-                "{item} is not NAME:PROTOCOL with PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
-            ));
+            return Err(format!("{item} is not NAME:PROTOCOL with PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"));
         };
-        if map
-            .insert(name.trim().to_ascii_uppercase(), protocol)
-            .is_some()
-        {
+        if map.insert(name.trim().to_ascii_uppercase(), protocol).is_some() {
             return Err(format!("{name} is mapped twice"));
         }
     }
@@ -75,28 +64,16 @@ pub fn parse_map(
 }
 
 /// Reads a list of listeners. Names are distinct; ports too, if asked, except 0 and one IPv4 with one IPv6 address.
-pub fn parse(
-    text: &str,
-    map: &BTreeMap<String, Protocol>,
-    distinct: bool,
-) -> Result<Vec<Listener>, String> {
+pub fn parse(text: &str, map: &BTreeMap<String, Protocol>, distinct: bool) -> Result<Vec<Listener>, String> {
     let mut listeners: Vec<Listener> = Vec::new();
     for item in list_items(text) {
         let listener = parse_one(item, map)?;
         if listeners.iter().any(|l| l.name == listener.name) {
-            return Err(format!(
-                "listener {} appears twice; each needs a name of its own",
-                listener.name
-            ));
+            return Err(format!("listener {} appears twice; each needs a name of its own", listener.name));
         }
-        let clash = listeners
-            .iter()
-            .find(|l| distinct && same_port(l, &listener));
+        let clash = listeners.iter().find(|l| distinct && same_port(l, &listener));
         if let Some(other) = clash {
-            return Err(format!(
-                "{} and {} both use port {}",
-                other.name, listener.name, listener.port
-            ));
+            return Err(format!("{} and {} both use port {}", other.name, listener.name, listener.port));
         }
         listeners.push(listener);
     }
@@ -107,15 +84,9 @@ fn parse_one(item: &str, map: &BTreeMap<String, Protocol>) -> Result<Listener, S
     let bad = || format!("{item} is not NAME://host:port");
     let (name, address) = item.split_once("://").ok_or_else(bad)?;
     let (host, port) = split_address(address).ok_or_else(bad)?;
-    let port: u16 = port
-        .parse()
-        .map_err(|_| format!("{item}: the port must be between 0 and 65535"))?;
+    let port: u16 = port.parse().map_err(|_| format!("{item}: the port must be between 0 and 65535"))?;
     let name = name.trim().to_ascii_uppercase();
-    if name.is_empty()
-        || !host
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-%._:".contains(&b))
-    {
+    if name.is_empty() || !host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-%._:".contains(&b)) {
         return Err(bad());
     }
     let Some(protocol) = map.get(&name).copied() else {
@@ -123,12 +94,7 @@ fn parse_one(item: &str, map: &BTreeMap<String, Protocol>) -> Result<Listener, S
             "listener {name} has no security protocol; add {name}:PLAINTEXT to listener.security.protocol.map"
         ));
     };
-    Ok(Listener {
-        name,
-        host: host.to_owned(),
-        port,
-        protocol,
-    })
+    Ok(Listener { name, host: host.to_owned(), port, protocol })
 }
 
 /// `host:port` or `[v6]:port`, host possibly empty.
@@ -152,12 +118,7 @@ mod tests {
     use super::*;
 
     fn map() -> BTreeMap<String, Protocol> {
-        parse_map(
-            "PLAINTEXT:PLAINTEXT,SSL:SSL",
-            false,
-            &["CONTROLLER".to_owned()],
-        )
-        .unwrap()
+        parse_map("PLAINTEXT:PLAINTEXT,SSL:SSL", false, &["CONTROLLER".to_owned()]).unwrap()
     }
 
     #[test]
@@ -165,28 +126,16 @@ mod tests {
         let got = parse("PLAINTEXT://:9092, controller://[::1]:0", &map(), true).unwrap();
         assert_eq!(
             got[0],
-            Listener {
-                name: "PLAINTEXT".into(),
-                host: "".into(),
-                port: 9092,
-                protocol: Protocol::Plaintext
-            }
+            Listener { name: "PLAINTEXT".into(), host: "".into(), port: 9092, protocol: Protocol::Plaintext }
         );
-        assert_eq!(
-            (got[1].name.as_str(), got[1].host.as_str(), got[1].port),
-            ("CONTROLLER", "::1", 0)
-        );
+        assert_eq!((got[1].name.as_str(), got[1].host.as_str(), got[1].port), ("CONTROLLER", "::1", 0));
     }
 
     #[test]
     fn refused_forms() {
-        for bad in [
-            "localhost:9092",
-            "PLAINTEXT://localhost",
-            "PLAINTEXT://h:99999",
-            "INTERNAL://h:1",
-            "PLAINTEXT://a b:1",
-        ] {
+        for bad in
+            ["localhost:9092", "PLAINTEXT://localhost", "PLAINTEXT://h:99999", "INTERNAL://h:1", "PLAINTEXT://a b:1"]
+        {
             assert!(parse(bad, &map(), true).is_err(), "{bad}");
         }
         assert!(parse("PLAINTEXT://a:1,PLAINTEXT://b:2", &map(), true).is_err());

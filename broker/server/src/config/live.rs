@@ -70,10 +70,8 @@ impl LiveConfig {
         if same(&old.broker, broker) && same(&old.cluster, cluster) {
             return false;
         }
-        let dynamics = Dynamics {
-            broker: broker.cloned().unwrap_or_default(),
-            cluster: cluster.cloned().unwrap_or_default(),
-        };
+        let dynamics =
+            Dynamics { broker: broker.cloned().unwrap_or_default(), cluster: cluster.cloned().unwrap_or_default() };
         let config = match build(&self.settings, &|key| dynamic_value(&dynamics, key)) {
             Ok(config) => Arc::new(config),
             Err(error) => {
@@ -91,11 +89,7 @@ impl LiveConfig {
     }
 
     /// Whether a change of dynamic settings would be accepted: `changed` holds all values that would be set then.
-    pub fn try_change(
-        &self,
-        changed: &BTreeMap<String, String>,
-        one_broker: bool,
-    ) -> Result<(), ConfigError> {
+    pub fn try_change(&self, changed: &BTreeMap<String, String>, one_broker: bool) -> Result<(), ConfigError> {
         let mut dynamics = (*self.dynamics.load_full()).clone();
         if one_broker {
             dynamics.broker = Arc::new(changed.clone());
@@ -128,9 +122,7 @@ impl LiveConfig {
     pub fn broker_number(&self, key: &str) -> Option<i64> {
         let own = || self.settings.own(key).map(|set| set.value.clone());
         let fixed = || broker::find(key)?.default.map(str::to_owned);
-        let value = dynamic_value(&self.dynamics.load(), key)
-            .or_else(own)
-            .or_else(fixed)?;
+        let value = dynamic_value(&self.dynamics.load(), key).or_else(own).or_else(fixed)?;
         value.trim().parse().ok()
     }
 
@@ -151,9 +143,5 @@ fn dynamic_value(dynamics: &Dynamics, key: &str) -> Option<String> {
     if def.dynamic == Dynamic::ReadOnly {
         return None;
     }
-    dynamics
-        .broker
-        .get(key)
-        .or_else(|| dynamics.cluster.get(key))
-        .cloned()
+    dynamics.broker.get(key).or_else(|| dynamics.cluster.get(key)).cloned()
 }

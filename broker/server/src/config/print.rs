@@ -11,16 +11,10 @@ const HIDDEN: &str = "[hidden]";
 /// In the format of a properties file, sorted; sensitive values are hidden, settings without effect are marked.
 pub fn print(settings: &Settings) -> String {
     let mut out = String::new();
-    for def in broker::all()
-        .iter()
-        .filter(|def| !def.internal && !broker::dynamic_only(def.name))
-    {
+    for def in broker::all().iter().filter(|def| !def.internal && !broker::dynamic_only(def.name)) {
         line(&mut out, def.name, def, settings);
     }
-    for (key, _) in settings
-        .iter()
-        .filter(|(key, _)| broker::find(key).is_none())
-    {
+    for (key, _) in settings.iter().filter(|(key, _)| broker::find(key).is_none()) {
         match definition(key) {
             Some(def) => line(&mut out, key, def, settings),
             None => extra(&mut out, key, settings),
@@ -40,11 +34,7 @@ fn line(out: &mut String, key: &str, def: &ConfigDef, settings: &Settings) {
         None => "",
     };
     let unset = if value.is_none() { ", not set" } else { "" };
-    let unused = if def.support == Support::KnownUnused {
-        ", without effect"
-    } else {
-        ""
-    };
+    let unused = if def.support == Support::KnownUnused { ", without effect" } else { "" };
     let _ = writeln!(out, "{key}={shown}    # {source}{unset}{unused}");
 }
 

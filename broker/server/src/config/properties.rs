@@ -27,11 +27,7 @@ pub fn parse(text: &str) -> Result<Vec<Entry>, String> {
         let (key, value) = split(&logical);
         let line = number + 1;
         let unescaped = |part: &str| unescape(part).map_err(|why| format!("line {line}: {why}"));
-        entries.push(Entry {
-            line,
-            key: unescaped(key)?,
-            value: unescaped(value)?,
-        });
+        entries.push(Entry { line, key: unescaped(key)?, value: unescaped(value)? });
     }
     Ok(entries)
 }
@@ -82,9 +78,7 @@ fn unescape(text: &str) -> Result<String, String> {
             Some('f') => units.push(0x0c),
             Some('u') => {
                 let digits: String = chars.by_ref().take(4).collect();
-                let unit = u16::from_str_radix(&digits, 16)
-                    .ok()
-                    .filter(|_| digits.len() == 4);
+                let unit = u16::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 4);
                 units.push(unit.ok_or_else(|| format!("\\u{digits} is not a character"))?);
             }
             Some(other) => units.extend_from_slice(other.encode_utf16(&mut pair)),
@@ -98,11 +92,7 @@ mod tests {
     use super::*;
 
     fn pairs(text: &str) -> Vec<(String, String)> {
-        parse(text)
-            .unwrap()
-            .into_iter()
-            .map(|e| (e.key, e.value))
-            .collect()
+        parse(text).unwrap().into_iter().map(|e| (e.key, e.value)).collect()
     }
 
     fn pair(key: &str, value: &str) -> (String, String) {
@@ -112,25 +102,15 @@ mod tests {
     #[test]
     fn separators_blanks_and_comments() {
         let text = "# comment\n! too\n\na=1\n b : 2\nc 3\nd\ne = x = y \n";
-        let expected = [
-            ("a", "1"),
-            ("b", "2"),
-            ("c", "3"),
-            ("d", ""),
-            ("e", "x = y "),
-        ];
+        let expected = [("a", "1"), ("b", "2"), ("c", "3"), ("d", ""), ("e", "x = y ")];
         assert_eq!(pairs(text), expected.map(|(k, v)| pair(k, v)));
     }
 
     #[test]
     fn continuation_and_escapes() {
         let text = "listeners=PLAINTEXT://:9092,\\\n   CONTROLLER://:9093\npath=c\\:\\\\x\\u00e9\nlast=a\\\\\nnext=1";
-        let expected = [
-            ("listeners", "PLAINTEXT://:9092,CONTROLLER://:9093"),
-            ("path", "c:\\xé"),
-            ("last", "a\\"),
-            ("next", "1"),
-        ];
+        let expected =
+            [("listeners", "PLAINTEXT://:9092,CONTROLLER://:9093"), ("path", "c:\\xé"), ("last", "a\\"), ("next", "1")];
         assert_eq!(pairs(text), expected.map(|(k, v)| pair(k, v)));
     }
 

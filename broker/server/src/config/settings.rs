@@ -93,12 +93,7 @@ impl Settings {
         if let Some(path) = file {
             settings.read_file(path)?;
         }
-        for EnvSetting {
-            variable,
-            key,
-            value,
-        } in environment::settings(variables)
-        {
+        for EnvSetting { variable, key, value } in environment::settings(variables) {
             settings.set(key, value, Source::Environment(variable));
         }
         for text in overrides {
@@ -106,31 +101,19 @@ impl Settings {
                 let why = format!("--override {text}: write it as key=value");
                 return Err(ConfigError::Together(why));
             };
-            settings.set(
-                key.trim().to_owned(),
-                value.trim().to_owned(),
-                Source::Override,
-            );
+            settings.set(key.trim().to_owned(), value.trim().to_owned(), Source::Override);
         }
         settings.check()?;
         Ok(settings)
     }
 
     fn read_file(&mut self, path: &Path) -> Result<(), ConfigError> {
-        let bytes = std::fs::read(path).map_err(|error| ConfigError::File {
-            path: path.to_owned(),
-            why: error.to_string(),
-        })?;
+        let bytes =
+            std::fs::read(path).map_err(|error| ConfigError::File { path: path.to_owned(), why: error.to_string() })?;
         let text = String::from_utf8_lossy(&bytes);
-        let entries = properties::parse(&text).map_err(|why| ConfigError::Syntax {
-            path: path.to_owned(),
-            why,
-        })?;
+        let entries = properties::parse(&text).map_err(|why| ConfigError::Syntax { path: path.to_owned(), why })?;
         for entry in entries {
-            let source = Source::File {
-                path: path.to_owned(),
-                line: entry.line,
-            };
+            let source = Source::File { path: path.to_owned(), line: entry.line };
             self.set(entry.key, entry.value.trim().to_owned(), source);
         }
         Ok(())
@@ -147,9 +130,7 @@ impl Settings {
 
     /// Everything that was set, sorted.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Setting)> {
-        self.values
-            .iter()
-            .map(|(key, setting)| (key.as_str(), setting))
+        self.values.iter().map(|(key, setting)| (key.as_str(), setting))
     }
 
     /// Known settings that were set but change nothing, sorted; for the one warning at start.
@@ -158,15 +139,11 @@ impl Settings {
             Some(def) => def.support == Support::KnownUnused && self.differs_from_default(def, key),
             None => true,
         };
-        self.iter()
-            .map(|(key, _)| key)
-            .filter(|key| unused(key))
-            .collect()
+        self.iter().map(|(key, _)| key).filter(|key| unused(key)).collect()
     }
 
     fn differs_from_default(&self, def: &ConfigDef, key: &str) -> bool {
-        self.own(key)
-            .is_some_and(|set| Some(set.value.trim()) != def.default)
+        self.own(key).is_some_and(|set| Some(set.value.trim()) != def.default)
     }
 
     fn check(&self) -> Result<(), ConfigError> {
@@ -176,28 +153,15 @@ impl Settings {
                 if is_passed_over(key) {
                     continue;
                 }
-                return Err(ConfigError::Unknown {
-                    key: key.to_owned(),
-                    from,
-                    hint: hint(key),
-                });
+                return Err(ConfigError::Unknown { key: key.to_owned(), from, hint: hint(key) });
             };
             if broker::dynamic_only(key) {
-                let hint =
-                    "; it can only be set while the broker runs, with kafka-configs.sh".to_owned();
-                return Err(ConfigError::Unknown {
-                    key: key.to_owned(),
-                    from,
-                    hint,
-                });
+                let hint = "; it can only be set while the broker runs, with kafka-configs.sh".to_owned();
+                return Err(ConfigError::Unknown { key: key.to_owned(), from, hint });
             }
             config::check(def, &setting.value, true).map_err(|why| ConfigError::Value {
                 key: key.to_owned(),
-                value: if def.sensitive() {
-                    "[hidden]".to_owned()
-                } else {
-                    setting.value.clone()
-                },
+                value: if def.sensitive() { "[hidden]".to_owned() } else { setting.value.clone() },
                 from,
                 why: why.0,
             })?;
@@ -213,18 +177,12 @@ pub fn definition(key: &str) -> Option<&'static ConfigDef> {
 
 fn is_passed_over(key: &str) -> bool {
     let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| key.starts_with(prefix));
-    starts(PLUGIN_PREFIXES)
-        || starts(RETIRED_PREFIXES)
-        || RETIRED.contains(&key)
-        || AUTHORIZER_SETTINGS.contains(&key)
+    starts(PLUGIN_PREFIXES) || starts(RETIRED_PREFIXES) || RETIRED.contains(&key) || AUTHORIZER_SETTINGS.contains(&key)
 }
 
 fn hint(key: &str) -> String {
     let score = |def: &&'static ConfigDef| strsim::jaro_winkler(key, def.name);
-    let best = broker::all()
-        .iter()
-        .copied()
-        .max_by(|a, b| score(a).total_cmp(&score(b)));
+    let best = broker::all().iter().copied().max_by(|a, b| score(a).total_cmp(&score(b)));
     match best.filter(|def| score(def) >= NEAR) {
         Some(def) => format!("; did you mean {}?", def.name),
         None => "; remove it or correct its name (--print-config lists all settings)".to_owned(),
@@ -244,39 +202,22 @@ mod tests {
     fn override_beats_environment_beats_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("server.properties");
-        std::fs::write(
-            &path,
-            "num.partitions=2\nnode.id=7\nlog.retention.hours=1\n",
-        )
-        .unwrap();
+        std::fs::write(&path, "num.partitions=2\nnode.id=7\nlog.retention.hours=1\n").unwrap();
         let env = [("KAFKA_NUM_PARTITIONS", "3"), ("KAFKA_NODE_ID", "8")];
         let env = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
         let settings = Settings::gather(Some(&path), env, &["node.id=9".to_owned()]).unwrap();
         let value = |key| settings.own(key).unwrap().value.clone();
-        assert_eq!(
-            (
-                value("log.retention.hours"),
-                value("num.partitions"),
-                value("node.id")
-            ),
-            { ("1".to_owned(), "3".to_owned(), "9".to_owned()) }
-        );
+        assert_eq!((value("log.retention.hours"), value("num.partitions"), value("node.id")), {
+            ("1".to_owned(), "3".to_owned(), "9".to_owned())
+        });
         assert_eq!(settings.own("node.id").unwrap().source, Source::Override);
     }
 
     #[test]
     fn unknown_names_are_refused_with_the_nearest() {
         let error = gather(&["log.retention.hour=1"]).unwrap_err().to_string();
-        assert!(
-            error.contains("did you mean log.retention.hours?"),
-            "{error}"
-        );
-        assert!(
-            gather(&["xyzzy=1"])
-                .unwrap_err()
-                .to_string()
-                .contains("xyzzy")
-        );
+        assert!(error.contains("did you mean log.retention.hours?"), "{error}");
+        assert!(gather(&["xyzzy=1"]).unwrap_err().to_string().contains("xyzzy"));
     }
 
     #[test]
@@ -290,12 +231,7 @@ mod tests {
             "num.partitions=4",
         ])
         .unwrap();
-        let expected = [
-            "confluent.support.metrics.enable",
-            "log.cleaner.threads",
-            "super.users",
-            "zookeeper.connect",
-        ];
+        let expected = ["confluent.support.metrics.enable", "log.cleaner.threads", "super.users", "zookeeper.connect"];
         assert_eq!(settings.without_effect(), expected);
     }
 
@@ -303,9 +239,7 @@ mod tests {
     fn bad_values_name_setting_value_and_limit() {
         let error = gather(&["num.partitions=0"]).unwrap_err().to_string();
         assert_eq!(error, "num.partitions=0 (--override): must be at least 1");
-        let error = gather(&["log.cleanup.policy=compact"])
-            .unwrap_err()
-            .to_string();
+        let error = gather(&["log.cleanup.policy=compact"]).unwrap_err().to_string();
         assert!(error.contains("compaction is not available"), "{error}");
         assert!(gather(&["remote.log.storage.system.enable=true"]).is_err());
         assert!(gather(&["leader.replication.throttled.rate=5"]).is_err());

@@ -23,10 +23,7 @@ fn nothing_configured_is_a_single_node_on_localhost() {
     assert_eq!(config.node_id, 1);
     assert_eq!(config.log_dirs, [PathBuf::from("./millrace-data")]);
     assert_eq!(config.metadata_dir, PathBuf::from("./millrace-data"));
-    assert_eq!(
-        (config.listeners[0].host.as_str(), config.listeners[0].port),
-        ("localhost", 9092)
-    );
+    assert_eq!((config.listeners[0].host.as_str(), config.listeners[0].port), ("localhost", 9092));
     assert!(config.advertised.is_empty());
     assert_eq!(config.flush_policy, FlushPolicy::Sync);
     assert_eq!(config.topic_defaults, Default::default());
@@ -76,44 +73,23 @@ fn kafkas_own_file_is_accepted() {
 
 #[test]
 fn quorums_of_this_node_alone_are_accepted() {
-    let base = [
-        "controller.listener.names=C",
-        "listeners=PLAINTEXT://:9092,C://:9093",
-    ];
+    let base = ["controller.listener.names=C", "listeners=PLAINTEXT://:9092,C://:9093"];
     let with = |extra: &str| live(&[base[0], base[1], extra]);
     assert!(with("controller.quorum.voters=1@localhost:9093").is_ok());
     assert!(with("controller.quorum.voters=2@localhost:9093").is_err());
-    assert!(
-        with("controller.quorum.voters=1@a:9093,2@b:9093")
-            .unwrap_err()
-            .to_string()
-            .contains("several")
-    );
+    assert!(with("controller.quorum.voters=1@a:9093,2@b:9093").unwrap_err().to_string().contains("several"));
     assert!(with("controller.quorum.bootstrap.servers=a:1,b:1").is_err());
-    assert!(
-        with("process.roles=broker")
-            .unwrap_err()
-            .to_string()
-            .contains("broker,controller")
-    );
+    assert!(with("process.roles=broker").unwrap_err().to_string().contains("broker,controller"));
 }
 
 #[test]
 fn contradictions_are_named() {
     assert!(error(&["node.id=1", "broker.id=2"]).contains("contradict"));
     assert!(error(&["log.retention.hours=0"]).contains("log.retention.hours=0"));
-    assert!(
-        error(&[
-            "group.min.session.timeout.ms=10",
-            "group.max.session.timeout.ms=5"
-        ])
-        .contains("=10")
-    );
+    assert!(error(&["group.min.session.timeout.ms=10", "group.max.session.timeout.ms=5"]).contains("=10"));
     assert!(error(&["listeners=SSL://:9093"]).contains("TLS"));
     assert!(error(&["listeners=FOO://:9093"]).contains("listener.security.protocol.map"));
-    assert!(
-        error(&["advertised.listeners=PLAINTEXT://0.0.0.0:9092"]).contains("cannot be reached")
-    );
+    assert!(error(&["advertised.listeners=PLAINTEXT://0.0.0.0:9092"]).contains("cannot be reached"));
     assert!(error(&["advertised.listeners=SSL://h:9092"]).contains("no listener SSL"));
     assert!(error(&["inter.broker.listener.name=FOO"]).contains("FOO"));
     assert!(error(&["broker.heartbeat.interval.ms=5000"]).contains("half"));
@@ -126,11 +102,7 @@ fn image(values: &[(&str, &str, &str)]) -> Image {
     let mut image = Image::default();
     for (broker, key, value) in values {
         let resource = ConfigResource::new(ResourceKind::Broker, *broker);
-        image.apply(&Record::Config {
-            resource,
-            key: (*key).to_owned(),
-            value: Some((*value).to_owned()),
-        });
+        image.apply(&Record::Config { resource, key: (*key).to_owned(), value: Some((*value).to_owned()) });
     }
     image
 }
@@ -140,17 +112,11 @@ fn dynamic_values_win_and_are_announced() {
     let live = live(&["log.retention.ms=1000", "message.max.bytes=5000"]).unwrap();
     let mut changes = live.subscribe();
     assert!(!live.update(&Image::default()));
-    let image = image(&[
-        ("", "log.retention.ms", "2000"),
-        ("1", "log.retention.ms", "3000"),
-        ("", "num.partitions", "9"),
-    ]);
+    let image =
+        image(&[("", "log.retention.ms", "2000"), ("1", "log.retention.ms", "3000"), ("", "num.partitions", "9")]);
     assert!(live.update(&image));
     assert!(changes.has_changed().unwrap());
-    assert_eq!(
-        changes.borrow_and_update().topic_defaults.0.retention_ms,
-        3000
-    );
+    assert_eq!(changes.borrow_and_update().topic_defaults.0.retention_ms, 3000);
     assert_eq!(live.topic_config(&image, "t").max_message_bytes, 5000);
     assert_eq!(live.current().topics.num_partitions, 1, "not dynamic");
     assert_eq!(live.of_broker("log.retention.ms").as_deref(), Some("3000"));
@@ -162,11 +128,7 @@ fn dynamic_values_win_and_are_announced() {
 
 #[test]
 fn printed_settings_hide_secrets_and_tell_sources() {
-    let text = print(&settings(&[
-        "ssl.keystore.password=hunter2",
-        "num.partitions=4",
-        "zookeeper.connect=zk",
-    ]));
+    let text = print(&settings(&["ssl.keystore.password=hunter2", "num.partitions=4", "zookeeper.connect=zk"]));
     assert!(!text.contains("hunter2"));
     assert!(text.contains("num.partitions=4    # --override\n"));
     assert!(text.contains("default.replication.factor=1    # default\n"));

@@ -101,15 +101,11 @@ pub(super) struct Reader<'a> {
 
 impl Reader<'_> {
     pub fn text(&self, key: &str) -> String {
-        (self.value)(key)
-            .map(|v| v.trim().to_owned())
-            .unwrap_or_default()
+        (self.value)(key).map(|v| v.trim().to_owned()).unwrap_or_default()
     }
 
     pub fn optional(&self, key: &str) -> Option<String> {
-        (self.value)(key)
-            .map(|v| v.trim().to_owned())
-            .filter(|v| !v.is_empty())
+        (self.value)(key).map(|v| v.trim().to_owned()).filter(|v| !v.is_empty())
     }
 
     pub fn number<T: std::str::FromStr + Default>(&self, key: &str) -> T {
@@ -121,10 +117,7 @@ impl Reader<'_> {
     }
 
     pub fn list(&self, key: &str) -> Vec<String> {
-        list_items(&self.text(key))
-            .into_iter()
-            .map(str::to_owned)
-            .collect()
+        list_items(&self.text(key)).into_iter().map(str::to_owned).collect()
     }
 
     /// A limit whose largest value means none.
@@ -146,10 +139,7 @@ pub(super) fn network(read: &Reader<'_>) -> Result<NetworkConfig, String> {
         send_buffer: buffer("socket.send.buffer.bytes"),
         receive_buffer: buffer("socket.receive.buffer.bytes"),
         request_max_bytes: read.limit("socket.request.max.bytes"),
-        queued_max_bytes: u64::try_from(queued)
-            .ok()
-            .filter(|n| *n > 0)
-            .unwrap_or(memory / REQUEST_SHARE),
+        queued_max_bytes: u64::try_from(queued).ok().filter(|n| *n > 0).unwrap_or(memory / REQUEST_SHARE),
         max_idle_ms: u64::try_from(read.number::<i64>("connections.max.idle.ms")).ok(),
         max_connections: read.limit("max.connections"),
         max_connections_per_ip: read.limit("max.connections.per.ip"),
@@ -161,9 +151,8 @@ pub(super) fn network(read: &Reader<'_>) -> Result<NetworkConfig, String> {
 fn per_ip(text: &str) -> Result<BTreeMap<IpAddr, usize>, String> {
     let mut map = BTreeMap::new();
     for item in list_items(text) {
-        let parsed = item
-            .rsplit_once(':')
-            .and_then(|(ip, count)| Some((ip.trim().parse().ok()?, count.trim().parse().ok()?)));
+        let parsed =
+            item.rsplit_once(':').and_then(|(ip, count)| Some((ip.trim().parse().ok()?, count.trim().parse().ok()?)));
         let Some((ip, count)) = parsed else {
             return Err(format!(
                 "max.connections.per.ip.overrides: {item} is not an address and a count, as 10.0.0.1:5"
@@ -191,9 +180,7 @@ pub(super) fn groups(read: &Reader<'_>, replication_pinned: bool) -> GroupsConfi
         max_size: read.number("group.max.size"),
         offset_metadata_max_bytes: read.number("offset.metadata.max.bytes"),
         offsets_commit_timeout_ms: read.number("offsets.commit.timeout.ms"),
-        offsets_retention_ms: read
-            .number::<i64>("offsets.retention.minutes")
-            .saturating_mul(MINUTE_MS),
+        offsets_retention_ms: read.number::<i64>("offsets.retention.minutes").saturating_mul(MINUTE_MS),
         offsets_retention_check_interval_ms: read.number("offsets.retention.check.interval.ms"),
         offsets_partitions: read.number("offsets.topic.num.partitions"),
         offsets_replication_factor: read.number("offsets.topic.replication.factor"),

@@ -3,9 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use millrace_metadata::config::{
-    ConfigDef, Dynamic, Kind, broker, group, list_items, parse_bool, topic,
-};
+use millrace_metadata::config::{ConfigDef, Dynamic, Kind, broker, group, list_items, parse_bool, topic};
 
 use super::live::LiveConfig;
 use super::settings::definition;
@@ -50,43 +48,20 @@ pub struct Entry {
 /// All settings of a topic with these values of its own.
 pub fn topic(config: &LiveConfig, own: &BTreeMap<String, String>) -> Vec<Entry> {
     let shown = |def: &&ConfigDef| !def.internal || own.contains_key(def.name);
-    topic::TABLE
-        .iter()
-        .filter(shown)
-        .map(|def| topic_entry(config, own, def))
-        .collect()
+    topic::TABLE.iter().filter(shown).map(|def| topic_entry(config, own, def)).collect()
 }
 
-fn topic_entry(
-    config: &LiveConfig,
-    own: &BTreeMap<String, String>,
-    def: &'static ConfigDef,
-) -> Entry {
+fn topic_entry(config: &LiveConfig, own: &BTreeMap<String, String>, def: &'static ConfigDef) -> Entry {
     let names = topic::synonyms(def.name);
     let mut synonyms = match names.first() {
         Some((strongest, _)) => broker_synonyms(config, strongest, false),
         None => Vec::new(),
     };
-    let inherited = || {
-        names
-            .iter()
-            .find_map(|(name, unit)| Some(topic::scale(&effective(config, name)?, *unit)))
-    };
-    let value = own
-        .get(def.name)
-        .cloned()
-        .or_else(inherited)
-        .or_else(|| def.default.map(str::to_owned));
+    let inherited = || names.iter().find_map(|(name, unit)| Some(topic::scale(&effective(config, name)?, *unit)));
+    let value = own.get(def.name).cloned().or_else(inherited).or_else(|| def.default.map(str::to_owned));
     let value = value.map(|v| plain(def.kind, &v));
     if own.contains_key(def.name) {
-        synonyms.insert(
-            0,
-            Synonym {
-                name: def.name.to_owned(),
-                value: value.clone(),
-                origin: Origin::Topic,
-            },
-        );
+        synonyms.insert(0, Synonym { name: def.name.to_owned(), value: value.clone(), origin: Origin::Topic });
     }
     entry(def, def.name, value, synonyms, false)
 }
@@ -98,19 +73,10 @@ pub fn group(config: &LiveConfig, own: &BTreeMap<String, String>) -> Vec<Entry> 
             Some(name) => broker_synonyms(config, name, false),
             None => Vec::new(),
         };
-        let inherited =
-            || group::synonym(def.name).and_then(|name| effective_or_default(config, name));
-        let value = own
-            .get(def.name)
-            .cloned()
-            .or_else(inherited)
-            .or_else(|| def.default.map(str::to_owned));
+        let inherited = || group::synonym(def.name).and_then(|name| effective_or_default(config, name));
+        let value = own.get(def.name).cloned().or_else(inherited).or_else(|| def.default.map(str::to_owned));
         let value = value.map(|v| plain(def.kind, &v));
-        let itself = |origin| Synonym {
-            name: def.name.to_owned(),
-            value: value.clone(),
-            origin,
-        };
+        let itself = |origin| Synonym { name: def.name.to_owned(), value: value.clone(), origin };
         if own.contains_key(def.name) {
             synonyms.insert(0, itself(Origin::Group));
         } else if synonyms.is_empty() {
@@ -125,27 +91,14 @@ pub fn group(config: &LiveConfig, own: &BTreeMap<String, String>) -> Vec<Entry> 
 pub fn broker(config: &LiveConfig) -> Vec<Entry> {
     let mut entries: Vec<Entry> = broker::all()
         .iter()
-        .filter(|def| {
-            !def.internal
-                && (!broker::dynamic_only(def.name) || effective(config, def.name).is_some())
-        })
+        .filter(|def| !def.internal && (!broker::dynamic_only(def.name) || effective(config, def.name).is_some()))
         .map(|def| {
             let value = effective_or_default(config, def.name).map(|v| plain(def.kind, &v));
             let synonyms = broker_synonyms(config, def.name, def.sensitive());
-            entry(
-                def,
-                def.name,
-                value,
-                synonyms,
-                def.dynamic == Dynamic::ReadOnly,
-            )
+            entry(def, def.name, value, synonyms, def.dynamic == Dynamic::ReadOnly)
         })
         .collect();
-    for (key, set) in config
-        .settings()
-        .iter()
-        .filter(|(key, _)| broker::find(key).is_none())
-    {
+    for (key, set) in config.settings().iter().filter(|(key, _)| broker::find(key).is_none()) {
         let def = definition(key);
         let synonyms = broker_synonyms(config, key, def.is_none_or(|def| def.sensitive()));
         entries.push(match def {
@@ -164,24 +117,12 @@ pub fn cluster(config: &LiveConfig) -> Vec<Entry> {
         };
         let mut synonyms = broker_synonyms(config, &key, def.sensitive());
         synonyms.retain(|s| s.origin == Origin::Cluster);
-        entry(
-            def,
-            &key,
-            Some(value),
-            synonyms,
-            def.dynamic == Dynamic::ReadOnly,
-        )
+        entry(def, &key, Some(value), synonyms, def.dynamic == Dynamic::ReadOnly)
     };
     config.cluster_values().into_iter().map(describe).collect()
 }
 
-fn entry(
-    def: &ConfigDef,
-    name: &str,
-    value: Option<String>,
-    synonyms: Vec<Synonym>,
-    read_only: bool,
-) -> Entry {
+fn entry(def: &ConfigDef, name: &str, value: Option<String>, synonyms: Vec<Synonym>, read_only: bool) -> Entry {
     Entry {
         name: name.to_owned(),
         value: value.filter(|_| !def.sensitive()),
@@ -212,11 +153,7 @@ fn foreign(name: &str, synonyms: Vec<Synonym>) -> Entry {
 /// left out, as Kafka does.
 fn broker_synonyms(config: &LiveConfig, name: &str, hide: bool) -> Vec<Synonym> {
     let names = broker::synonyms(name);
-    let fixed = |key: &str| {
-        broker::find(key)
-            .and_then(|def| def.default)
-            .map(str::to_owned)
-    };
+    let fixed = |key: &str| broker::find(key).and_then(|def| def.default).map(str::to_owned);
     let own = |key: &str| config.settings().own(key).map(|set| set.value.clone());
     type Layer<'a> = (&'a dyn Fn(&str) -> Option<String>, Origin);
     let layers: [Layer<'_>; 4] = [
@@ -230,28 +167,18 @@ fn broker_synonyms(config: &LiveConfig, name: &str, hide: bool) -> Vec<Synonym> 
         for name in &names {
             if let Some(value) = value(name) {
                 let value = (!hide).then_some(value);
-                found.push(Synonym {
-                    name: (*name).to_owned(),
-                    value,
-                    origin,
-                });
+                found.push(Synonym { name: (*name).to_owned(), value, origin });
             }
         }
     }
-    let first = found
-        .iter()
-        .position(|s| s.name == name)
-        .unwrap_or(found.len());
+    let first = found.iter().position(|s| s.name == name).unwrap_or(found.len());
     found.split_off(first)
 }
 
 /// The strongest value that somebody set under this very name.
 fn effective(config: &LiveConfig, key: &str) -> Option<String> {
     let own = || config.settings().own(key).map(|set| set.value.clone());
-    config
-        .of_broker(key)
-        .or_else(|| config.of_cluster(key))
-        .or_else(own)
+    config.of_broker(key).or_else(|| config.of_cluster(key)).or_else(own)
 }
 
 fn effective_or_default(config: &LiveConfig, key: &str) -> Option<String> {
@@ -263,9 +190,9 @@ fn plain(kind: Kind, value: &str) -> String {
     let value = value.trim();
     match kind {
         Kind::Bool => parse_bool(value).map_or_else(|| value.to_owned(), |b| b.to_string()),
-        Kind::Int | Kind::Short | Kind::Long => value
-            .parse::<i64>()
-            .map_or_else(|_| value.to_owned(), |n| n.to_string()),
+        Kind::Int | Kind::Short | Kind::Long => {
+            value.parse::<i64>().map_or_else(|_| value.to_owned(), |n| n.to_string())
+        }
         Kind::List => list_items(value).join(","),
         Kind::Double | Kind::String | Kind::Class | Kind::Password => value.to_owned(),
     }
@@ -280,16 +207,11 @@ mod tests {
 
     fn live(overrides: &[&str], dynamic: &[(&str, &str, &str)]) -> LiveConfig {
         let overrides: Vec<String> = overrides.iter().map(|s| (*s).to_owned()).collect();
-        let live = LiveConfig::new(Settings::gather(None, std::iter::empty(), &overrides).unwrap())
-            .unwrap();
+        let live = LiveConfig::new(Settings::gather(None, std::iter::empty(), &overrides).unwrap()).unwrap();
         let mut image = Image::default();
         for (broker, key, value) in dynamic {
             let resource = ConfigResource::new(ResourceKind::Broker, *broker);
-            image.apply(&Record::Config {
-                resource,
-                key: (*key).to_owned(),
-                value: Some((*value).to_owned()),
-            });
+            image.apply(&Record::Config { resource, key: (*key).to_owned(), value: Some((*value).to_owned()) });
         }
         live.update(&image);
         live
@@ -300,11 +222,7 @@ mod tests {
     }
 
     fn shape(entry: &Entry) -> Vec<(&str, Option<&str>, Origin)> {
-        entry
-            .synonyms
-            .iter()
-            .map(|s| (s.name.as_str(), s.value.as_deref(), s.origin))
-            .collect()
+        entry.synonyms.iter().map(|s| (s.name.as_str(), s.value.as_deref(), s.origin)).collect()
     }
 
     /// As Kafka 4.3.1 answers for the same settings.
@@ -332,36 +250,18 @@ mod tests {
             ]
         );
         let segment = get(entries.clone(), "segment.bytes");
-        assert_eq!(
-            (segment.value.as_deref(), segment.origin),
-            (Some("2000000"), Origin::Broker)
-        );
+        assert_eq!((segment.value.as_deref(), segment.origin), (Some("2000000"), Origin::Broker));
         let jitter = get(entries.clone(), "segment.jitter.ms");
-        assert_eq!(
-            (
-                jitter.value.as_deref(),
-                jitter.origin,
-                jitter.synonyms.len()
-            ),
-            (Some("0"), Origin::Default, 0)
-        );
+        assert_eq!((jitter.value.as_deref(), jitter.origin, jitter.synonyms.len()), (Some("0"), Origin::Default, 0));
         let size = get(entries.clone(), "max.message.bytes");
-        assert_eq!(
-            (size.value.as_deref(), size.origin, size.read_only),
-            (Some("2000000"), Origin::Static, false)
-        );
+        assert_eq!((size.value.as_deref(), size.origin, size.read_only), (Some("2000000"), Origin::Static, false));
         assert!(!entries.iter().any(|e| e.name == "internal.segment.bytes"));
     }
 
     #[test]
     fn retention_in_hours_reaches_the_topic() {
         let live = live(&["log.retention.hours=24"], &[]);
-        assert_eq!(
-            get(topic(&live, &BTreeMap::new()), "retention.ms")
-                .value
-                .as_deref(),
-            Some("86400000")
-        );
+        assert_eq!(get(topic(&live, &BTreeMap::new()), "retention.ms").value.as_deref(), Some("86400000"));
     }
 
     #[test]
@@ -373,41 +273,20 @@ mod tests {
         assert_eq!(shape(&secret), [("ssl.key.password", None, Origin::Static)]);
         let foreign = get(entries.clone(), "confluent.key");
         assert_eq!(
-            (
-                foreign.value.as_deref(),
-                foreign.sensitive,
-                foreign.read_only,
-                foreign.kind
-            ),
+            (foreign.value.as_deref(), foreign.sensitive, foreign.read_only, foreign.kind),
             (None, true, true, None)
         );
         let null = get(entries.clone(), "log.roll.ms");
-        assert_eq!(
-            (null.value.as_deref(), null.read_only, null.synonyms.len()),
-            (None, false, 0)
-        );
-        assert!(
-            !entries
-                .iter()
-                .any(|e| e.name == "leader.replication.throttled.rate")
-        );
+        assert_eq!((null.value.as_deref(), null.read_only, null.synonyms.len()), (None, false, 0));
+        assert!(!entries.iter().any(|e| e.name == "leader.replication.throttled.rate"));
     }
 
     #[test]
     fn cluster_entries_show_what_is_set() {
-        let live = live(
-            &[],
-            &[
-                ("", "log.retention.ms", "700000"),
-                ("1", "log.retention.ms", "1"),
-            ],
-        );
+        let live = live(&[], &[("", "log.retention.ms", "700000"), ("1", "log.retention.ms", "1")]);
         let entries = cluster(&live);
         assert_eq!(entries.len(), 1);
-        assert_eq!(
-            shape(&entries[0]),
-            [("log.retention.ms", Some("700000"), Origin::Cluster)]
-        );
+        assert_eq!(shape(&entries[0]), [("log.retention.ms", Some("700000"), Origin::Cluster)]);
     }
 
     #[test]
@@ -419,20 +298,12 @@ mod tests {
             shape(&get(entries.clone(), "consumer.session.timeout.ms")),
             [
                 ("consumer.session.timeout.ms", Some("50000"), Origin::Group),
-                (
-                    "group.consumer.session.timeout.ms",
-                    Some("45000"),
-                    Origin::Default
-                ),
+                ("group.consumer.session.timeout.ms", Some("45000"), Origin::Default),
             ]
         );
         assert_eq!(
             shape(&get(entries, "share.isolation.level")),
-            [(
-                "share.isolation.level",
-                Some("read_uncommitted"),
-                Origin::Default
-            ),]
+            [("share.isolation.level", Some("read_uncommitted"), Origin::Default),]
         );
     }
 }

@@ -15,14 +15,8 @@ pub async fn ensure_topic(broker: &Broker) -> Result<(), ErrorCode> {
     if broker.image().topic(CONSUMER_OFFSETS).is_some() {
         return Ok(());
     }
-    let topic = offsets_topic(
-        &broker.config.current(),
-        broker.image().live_brokers().count(),
-    );
-    let command = Command::CreateTopics {
-        topics: vec![topic],
-        validate_only: false,
-    };
+    let topic = offsets_topic(&broker.config.current(), broker.image().live_brokers().count());
+    let command = Command::CreateTopics { topics: vec![topic], validate_only: false };
     let refused = match broker.submit_and_serve(command).await {
         Ok(Reply::CreateTopics(results)) => results.into_iter().find_map(|result| match result {
             Err((_, error)) if error.code != ErrorCode::TopicAlreadyExists => Some(error),
@@ -44,16 +38,8 @@ fn offsets_topic(config: &BrokerConfig, brokers: usize) -> NewTopic {
     let groups = &config.groups;
     let wanted = groups.offsets_replication_factor;
     let possible = i16::try_from(brokers.max(1)).unwrap_or(i16::MAX);
-    let factor = if groups.offsets_replication_pinned {
-        wanted
-    } else {
-        wanted.min(possible)
-    };
-    let mut topic = NewTopic::new(
-        CONSUMER_OFFSETS.to_owned(),
-        groups.offsets_partitions,
-        factor,
-    );
+    let factor = if groups.offsets_replication_pinned { wanted } else { wanted.min(possible) };
+    let mut topic = NewTopic::new(CONSUMER_OFFSETS.to_owned(), groups.offsets_partitions, factor);
     topic.configs = [
         ("cleanup.policy", "compact".to_owned()),
         ("compression.type", "producer".to_owned()),

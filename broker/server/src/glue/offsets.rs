@@ -8,8 +8,8 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 use millrace_groups::{Bounds, LogError, OffsetsLog, TOPIC};
 use millrace_replica::{
-    AppendCx, AppendError, CommitError, DeleteRecordsError, FetchSpec, Isolation, Origin,
-    Partition, PartitionError, ReadError, ReplicaManager,
+    AppendCx, AppendError, CommitError, DeleteRecordsError, FetchSpec, Isolation, Origin, Partition, PartitionError,
+    ReadError, ReplicaManager,
 };
 
 use super::plain::plain;
@@ -34,25 +34,16 @@ impl OffsetsPartitions {
     }
 
     fn partition(&self, index: i32) -> Result<Arc<Partition>, LogError> {
-        self.replicas
-            .partition(TOPIC, index)
-            .map_err(|error| match error {
-                PartitionError::Unknown | PartitionError::NotHere => LogError::NotLeader,
-                PartitionError::Offline(error) => LogError::Storage(error.to_string()),
-            })
+        self.replicas.partition(TOPIC, index).map_err(|error| match error {
+            PartitionError::Unknown | PartitionError::NotHere => LogError::NotLeader,
+            PartitionError::Offline(error) => LogError::Storage(error.to_string()),
+        })
     }
 
     fn enqueue(&self, index: i32, batch: BytesMut) -> Result<(Arc<Partition>, i64, i64), LogError> {
         let partition = self.partition(index)?;
-        let cx = AppendCx {
-            acks: -1,
-            origin: Origin::Coordinator,
-            api_version: i16::MAX,
-            now_ms: self.clock.now_ms(),
-        };
-        let appended = partition
-            .append_as_leader(batch, cx)
-            .map_err(|error| refused(&error))?;
+        let cx = AppendCx { acks: -1, origin: Origin::Coordinator, api_version: i16::MAX, now_ms: self.clock.now_ms() };
+        let appended = partition.append_as_leader(batch, cx).map_err(|error| refused(&error))?;
         Ok((partition, appended.base_offset, appended.last_offset))
     }
 }
@@ -68,11 +59,7 @@ impl OffsetsLog for OffsetsPartitions {
         }
     }
 
-    fn read(
-        &self,
-        partition: i32,
-        offset: i64,
-    ) -> BoxFuture<'static, Result<Vec<Bytes>, LogError>> {
+    fn read(&self, partition: i32, offset: i64) -> BoxFuture<'static, Result<Vec<Bytes>, LogError>> {
         let partition = match self.partition(partition) {
             Ok(partition) => partition,
             Err(error) => return ready(Err(error)).boxed(),
@@ -108,11 +95,7 @@ impl OffsetsLog for OffsetsPartitions {
         })
     }
 
-    fn delete_before(
-        &self,
-        partition: i32,
-        offset: i64,
-    ) -> BoxFuture<'static, Result<(), LogError>> {
+    fn delete_before(&self, partition: i32, offset: i64) -> BoxFuture<'static, Result<(), LogError>> {
         let partition = match self.partition(partition) {
             Ok(partition) => partition,
             Err(error) => return ready(Err(error)).boxed(),
@@ -121,13 +104,10 @@ impl OffsetsLog for OffsetsPartitions {
             match partition.trim(offset).await {
                 Ok(_) => Ok(()),
                 Err(DeleteRecordsError::NotLeader) => Err(LogError::NotLeader),
-                Err(DeleteRecordsError::Storage(error)) => {
-                    Err(LogError::Storage(error.to_string()))
+                Err(DeleteRecordsError::Storage(error)) => Err(LogError::Storage(error.to_string())),
+                Err(error @ (DeleteRecordsError::OutOfRange { .. } | DeleteRecordsError::NotDeletable)) => {
+                    Err(LogError::Unknown(error.to_string()))
                 }
-                Err(
-                    error @ (DeleteRecordsError::OutOfRange { .. }
-                    | DeleteRecordsError::NotDeletable),
-                ) => Err(LogError::Unknown(error.to_string())),
             }
         }
         .boxed()
@@ -139,18 +119,14 @@ fn refused(error: &AppendError) -> LogError {
     match error {
         AppendError::NotLeader => LogError::NotLeader,
         AppendError::NotEnoughReplicas { .. } => LogError::NotEnoughReplicas,
-        AppendError::Log(Log::TooLarge { .. } | Log::LargerThanSegment { .. }) => {
-            LogError::TooLarge
-        }
+        AppendError::Log(Log::TooLarge { .. } | Log::LargerThanSegment { .. }) => LogError::TooLarge,
         AppendError::Log(error) => LogError::Storage(error.to_string()),
     }
 }
 
 fn uncommitted(error: CommitError) -> LogError {
     match error {
-        CommitError::TimedOut | CommitError::NotEnoughReplicas => {
-            LogError::Unknown(error.to_string())
-        }
+        CommitError::TimedOut | CommitError::NotEnoughReplicas => LogError::Unknown(error.to_string()),
         CommitError::Storage => LogError::Storage(error.to_string()),
         CommitError::NotLeader => LogError::NotLeader,
     }
@@ -158,12 +134,8 @@ fn uncommitted(error: CommitError) -> LogError {
 
 fn unread(error: &ReadError) -> LogError {
     match error {
-        ReadError::NotLeader | ReadError::FencedEpoch { .. } | ReadError::UnknownEpoch { .. } => {
-            LogError::NotLeader
-        }
-        ReadError::OutOfRange { .. } | ReadError::OffsetNotAvailable => {
-            LogError::Unknown(error.to_string())
-        }
+        ReadError::NotLeader | ReadError::FencedEpoch { .. } | ReadError::UnknownEpoch { .. } => LogError::NotLeader,
+        ReadError::OutOfRange { .. } | ReadError::OffsetNotAvailable => LogError::Unknown(error.to_string()),
         ReadError::Storage(error) => LogError::Storage(error.to_string()),
     }
 }

@@ -20,9 +20,7 @@ pub fn plain(mut run: Bytes, out: &mut Vec<Bytes>) -> Result<(), LogError> {
     let damaged = |what: &str| LogError::Unknown(format!("a stored batch is damaged: {what}"));
     while !run.is_empty() {
         let view = BatchView::new(&run).ok_or_else(|| damaged("no header"))?;
-        let length = usize::try_from(view.length_field())
-            .map_err(|_| damaged("negative length"))?
-            + LENGTH_PREFIX;
+        let length = usize::try_from(view.length_field()).map_err(|_| damaged("negative length"))? + LENGTH_PREFIX;
         if length < HEADER || length > run.len() {
             return Err(damaged("length"));
         }

@@ -18,21 +18,14 @@ pub struct ProducerIdBlocks {
 
 impl ProducerIdBlocks {
     pub fn new(controller: Arc<Controller>, broker: NodeId, broker_epoch: i64) -> Self {
-        Self {
-            controller,
-            broker,
-            broker_epoch,
-        }
+        Self { controller, broker, broker_epoch }
     }
 }
 
 impl BlockSource for ProducerIdBlocks {
     fn reserve(&self) -> BoxFuture<'static, Result<ProducerIdBlock, ApiError>> {
         let controller = self.controller.clone();
-        let command = Command::AllocateProducerIds {
-            broker: self.broker,
-            broker_epoch: self.broker_epoch,
-        };
+        let command = Command::AllocateProducerIds { broker: self.broker, broker_epoch: self.broker_epoch };
         async move {
             match controller.submit(command).await? {
                 Reply::AllocateProducerIds(block) => block,

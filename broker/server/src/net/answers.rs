@@ -24,10 +24,7 @@ pub struct AnswerMemory {
 impl AnswerMemory {
     /// Aims at no more than `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self {
-            waiting: AtomicUsize::new(0),
-            limit,
-        }
+        Self { waiting: AtomicUsize::new(0), limit }
     }
 
     /// How much of the `wanted` bytes an answer may have now.

@@ -33,20 +33,8 @@ pub struct Software {
 
 impl Conn {
     /// A connection whose listener asks for no authentication.
-    pub fn plaintext(
-        id: u64,
-        listener: Arc<str>,
-        local_addr: SocketAddr,
-        peer_addr: SocketAddr,
-    ) -> Self {
-        Self {
-            id,
-            listener,
-            local_addr,
-            peer_addr,
-            principal: Principal::anonymous(),
-            software: OnceLock::new(),
-        }
+    pub fn plaintext(id: u64, listener: Arc<str>, local_addr: SocketAddr, peer_addr: SocketAddr) -> Self {
+        Self { id, listener, local_addr, peer_addr, principal: Principal::anonymous(), software: OnceLock::new() }
     }
 
     /// Whether the client may use APIs that need authentication.

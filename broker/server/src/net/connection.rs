@@ -23,9 +23,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use super::conn::{Conn, Outcome};
 use super::intake::{Intake, Next, check};
 use super::memory::{Asking, RequestMemory, Room};
-use super::options::{
-    GATHER_BYTES, MAX_IN_FLIGHT, OUTBOX_HIGH_BYTES, POLL_TIME, SCRATCH_BYTES, Times,
-};
+use super::options::{GATHER_BYTES, MAX_IN_FLIGHT, OUTBOX_HIGH_BYTES, POLL_TIME, SCRATCH_BYTES, Times};
 use super::outbox::Outbox;
 use super::service::{Dispatched, Pending, Service};
 use super::stats::NetStats;
@@ -366,9 +364,7 @@ where
     }
 
     fn poll_memory(&mut self, cx: &mut Context<'_>, bytes: usize) -> Result<bool, End> {
-        let asking = self
-            .asking
-            .get_or_insert_with(|| self.shared.memory.ask(bytes));
+        let asking = self.asking.get_or_insert_with(|| self.shared.memory.ask(bytes));
         match asking.poll(cx) {
             Poll::Pending => Ok(false),
             Poll::Ready(room) => {
@@ -410,10 +406,7 @@ where
         if self.running.is_empty() {
             return self.settle(outcome);
         }
-        self.running.push_back(Running {
-            work: Box::pin(std::future::ready(outcome)),
-            room: None,
-        });
+        self.running.push_back(Running { work: Box::pin(std::future::ready(outcome)), room: None });
         Ok(())
     }
 
@@ -461,16 +454,9 @@ where
         }
         if let Some(began) = self.frame_began {
             let contended = self.room.as_ref().is_some_and(Room::is_contended);
-            let allowed = if contended {
-                times.frame_under_pressure
-            } else {
-                times.frame
-            };
+            let allowed = if contended { times.frame_under_pressure } else { times.frame };
             // A complete frame waits for us, not for its sender.
-            if self.asking.is_none()
-                && self.intake.next() != Next::Complete
-                && now - began > allowed
-            {
+            if self.asking.is_none() && self.intake.next() != Next::Complete && now - began > allowed {
                 return Err(End::Refused("a request did not arrive in time".into()));
             }
         }

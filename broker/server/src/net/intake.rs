@@ -76,11 +76,7 @@ impl Intake {
     /// Where the next bytes are to go.
     pub fn next(&self) -> Next {
         if self.want == 0 {
-            return Next::Scratch(if self.expect_large {
-                self.size.len() + PROBE_BYTES
-            } else {
-                SCRATCH_BYTES
-            });
+            return Next::Scratch(if self.expect_large { self.size.len() + PROBE_BYTES } else { SCRATCH_BYTES });
         }
         let missing = self.want - self.body.len();
         if missing == 0 || (self.is_large() && self.body.len() >= PROBE_BYTES) {
@@ -117,11 +113,7 @@ impl Intake {
             check(want, limit)?;
             self.want = want;
         }
-        let goal = if self.is_large() && !self.granted {
-            PROBE_BYTES
-        } else {
-            self.want
-        };
+        let goal = if self.is_large() && !self.granted { PROBE_BYTES } else { self.want };
         let take = goal.saturating_sub(self.body.len()).min(input.len());
         let (piece, rest) = input.split_at(take);
         if self.body.capacity() == 0 {
@@ -150,10 +142,7 @@ impl Intake {
     /// Takes the complete frame, without its size.
     pub fn take(&mut self) -> BytesMut {
         let body = std::mem::take(&mut self.body);
-        *self = Self {
-            expect_large: self.is_large(),
-            ..Self::default()
-        };
+        *self = Self { expect_large: self.is_large(), ..Self::default() };
         body
     }
 }
@@ -174,10 +163,7 @@ mod tests {
     const LIMIT: usize = 1 << 20;
 
     fn stream(frames: &[Vec<u8>]) -> Vec<u8> {
-        frames
-            .iter()
-            .flat_map(|f| [&(f.len() as i32).to_be_bytes()[..], f].concat())
-            .collect()
+        frames.iter().flat_map(|f| [&(f.len() as i32).to_be_bytes()[..], f].concat()).collect()
     }
 
     /// Plays a stream in the given piece sizes, as a connection would.
@@ -223,13 +209,7 @@ mod tests {
         for (size, error) in [
             (-1i32, IntakeError::BadSize(-1)),
             (0, IntakeError::BadSize(0)),
-            (
-                i32::MAX,
-                IntakeError::TooLong {
-                    size: i32::MAX as usize,
-                    limit: LIMIT,
-                },
-            ),
+            (i32::MAX, IntakeError::TooLong { size: i32::MAX as usize, limit: LIMIT }),
         ] {
             let mut intake = Intake::default();
             let bytes = size.to_be_bytes();

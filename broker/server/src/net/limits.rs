@@ -30,12 +30,7 @@ pub struct ConnLimits {
 impl Default for ConnLimits {
     fn default() -> Self {
         let none = i32::MAX as usize;
-        Self {
-            total: none,
-            per_ip: none,
-            overrides: BTreeMap::new(),
-            per_second: i32::MAX as u32,
-        }
+        Self { total: none, per_ip: none, overrides: BTreeMap::new(), per_second: i32::MAX as u32 }
     }
 }
 
@@ -63,19 +58,9 @@ impl Gate {
     }
 
     fn with_window(limits: ConnLimits, window: Duration) -> Arc<Self> {
-        let counts = Counts {
-            open: 0,
-            per_ip: HashMap::new(),
-            window: Instant::now(),
-            accepted: 0,
-        };
+        let counts = Counts { open: 0, per_ip: HashMap::new(), window: Instant::now(), accepted: 0 };
         let (limits, counts) = (ArcSwap::from_pointee(limits), Mutex::new(counts));
-        Arc::new(Self {
-            limits,
-            counts,
-            eased: Notify::new(),
-            window,
-        })
+        Arc::new(Self { limits, counts, eased: Notify::new(), window })
     }
 
     /// New limits, for connections that come from now on.
@@ -131,10 +116,7 @@ impl Gate {
             return None;
         }
         *open += 1;
-        Some(IpSlot {
-            gate: self.clone(),
-            ip,
-        })
+        Some(IpSlot { gate: self.clone(), ip })
     }
 }
 
@@ -178,10 +160,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_total_is_kept_and_can_be_raised() {
-        let gate = Gate::new(ConnLimits {
-            total: 1,
-            ..ConnLimits::default()
-        });
+        let gate = Gate::new(ConnLimits { total: 1, ..ConnLimits::default() });
         let first = gate.room().await;
         let waiting = tokio::spawn({
             let gate = gate.clone();
@@ -191,10 +170,7 @@ mod tests {
         assert!(!waiting.is_finished());
         drop(first);
         let second = waiting.await.unwrap();
-        gate.set(ConnLimits {
-            total: 2,
-            ..ConnLimits::default()
-        });
+        gate.set(ConnLimits { total: 2, ..ConnLimits::default() });
         let third = gate.room().await;
         drop((second, third));
         assert_eq!(gate.counts.lock().open, 0);
@@ -203,33 +179,19 @@ mod tests {
     #[tokio::test]
     async fn new_connections_are_paced() {
         let window = Duration::from_millis(40);
-        let gate = Gate::with_window(
-            ConnLimits {
-                per_second: 3,
-                ..ConnLimits::default()
-            },
-            window,
-        );
+        let gate = Gate::with_window(ConnLimits { per_second: 3, ..ConnLimits::default() }, window);
         let began = Instant::now();
         let mut held = Vec::new();
         for _ in 0..7 {
             held.push((gate.room().await, gate.admit(ip(1)).unwrap()));
         }
-        assert!(
-            began.elapsed() >= window,
-            "the fourth and the seventh wait: {:?}",
-            began.elapsed()
-        );
+        assert!(began.elapsed() >= window, "the fourth and the seventh wait: {:?}", began.elapsed());
     }
 
     #[tokio::test]
     async fn an_address_has_its_share() {
         let overrides = BTreeMap::from([(ip(2), 2), (ip(3), 0)]);
-        let gate = Gate::new(ConnLimits {
-            per_ip: 1,
-            overrides,
-            ..ConnLimits::default()
-        });
+        let gate = Gate::new(ConnLimits { per_ip: 1, overrides, ..ConnLimits::default() });
         let one = gate.admit(ip(1)).unwrap();
         assert!(gate.admit(ip(1)).is_none());
         assert!(gate.admit("::ffff:10.0.0.1".parse().unwrap()).is_none());

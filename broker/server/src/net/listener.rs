@@ -87,11 +87,7 @@ impl BoundListener {
     /// first address picks the port and the others follow.
     pub async fn bind(spec: &ListenerSpec, options: &NetOptions) -> Result<Self, BindError> {
         let addrs = resolve(spec).await?;
-        let mut bound = Self {
-            name: spec.name.as_str().into(),
-            sockets: Vec::new(),
-            port: spec.port,
-        };
+        let mut bound = Self { name: spec.name.as_str().into(), sockets: Vec::new(), port: spec.port };
         let mut first_failure = None;
         for mut addr in addrs {
             addr.set_port(bound.port);
@@ -101,18 +97,11 @@ impl BoundListener {
                     bound.sockets.push(socket);
                 }
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                    return Err(BindError::InUse {
-                        listener: spec.name.clone(),
-                        addr,
-                    });
+                    return Err(BindError::InUse { listener: spec.name.clone(), addr });
                 }
                 // A machine may lack IPv6, or one of a name's addresses.
                 Err(source) => {
-                    first_failure.get_or_insert(BindError::Refused {
-                        listener: spec.name.clone(),
-                        addr,
-                        source,
-                    });
+                    first_failure.get_or_insert(BindError::Refused { listener: spec.name.clone(), addr, source });
                 }
             }
         }
@@ -134,30 +123,17 @@ impl BoundListener {
 
     /// The addresses that are bound.
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        self.sockets
-            .iter()
-            .filter_map(|socket| socket.local_addr().ok())
-            .collect()
+        self.sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect()
     }
 }
 
 async fn resolve(spec: &ListenerSpec) -> Result<Vec<SocketAddr>, BindError> {
     if spec.host.is_empty() {
-        return Ok(vec![
-            SocketAddr::from(([0u16; 8], spec.port)),
-            SocketAddr::from(([0u8; 4], spec.port)),
-        ]);
+        return Ok(vec![SocketAddr::from(([0u16; 8], spec.port)), SocketAddr::from(([0u8; 4], spec.port))]);
     }
     let host = spec.host.trim_start_matches('[').trim_end_matches(']');
-    let failed = |source| BindError::Resolve {
-        listener: spec.name.clone(),
-        host: spec.host.clone(),
-        source,
-    };
-    let mut addrs: Vec<SocketAddr> = tokio::net::lookup_host((host, spec.port))
-        .await
-        .map_err(failed)?
-        .collect();
+    let failed = |source| BindError::Resolve { listener: spec.name.clone(), host: spec.host.clone(), source };
+    let mut addrs: Vec<SocketAddr> = tokio::net::lookup_host((host, spec.port)).await.map_err(failed)?.collect();
     addrs.sort_by_key(|addr| (addr.is_ipv6(), *addr));
     addrs.dedup();
     if addrs.is_empty() {
@@ -217,8 +193,7 @@ impl<S: Service> Server<S> {
         let tasks = TaskTracker::new();
         for listener in listeners {
             for socket in listener.sockets {
-                let accept =
-                    accept_loop(inner.clone(), tasks.clone(), listener.name.clone(), socket);
+                let accept = accept_loop(inner.clone(), tasks.clone(), listener.name.clone(), socket);
                 tasks.spawn(accept);
             }
         }
@@ -251,24 +226,13 @@ impl<S: Service> Server<S> {
         self.inner.shared.stopping.store(true, Ordering::Release);
         self.inner.shared.shutdown.cancel();
         self.tasks.close();
-        if tokio::time::timeout(STOP_TIME, self.tasks.wait())
-            .await
-            .is_err()
-        {
-            tracing::info!(
-                connections = self.connections(),
-                "connections abandoned at shutdown"
-            );
+        if tokio::time::timeout(STOP_TIME, self.tasks.wait()).await.is_err() {
+            tracing::info!(connections = self.connections(), "connections abandoned at shutdown");
         }
     }
 }
 
-async fn accept_loop<S: Service>(
-    inner: Arc<Inner<S>>,
-    tasks: TaskTracker,
-    listener: Arc<str>,
-    socket: TcpListener,
-) {
+async fn accept_loop<S: Service>(inner: Arc<Inner<S>>, tasks: TaskTracker, listener: Arc<str>, socket: TcpListener) {
     let stop = inner.shared.shutdown.clone();
     while let Some(accepted) = stop.run_until_cancelled(accept(&inner, &socket)).await {
         match accepted {
@@ -295,21 +259,13 @@ async fn accept_loop<S: Service>(
 }
 
 /// Waits for room and then for a connection.
-async fn accept<S>(
-    inner: &Inner<S>,
-    socket: &TcpListener,
-) -> io::Result<(TcpStream, SocketAddr, Slot)> {
+async fn accept<S>(inner: &Inner<S>, socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr, Slot)> {
     let slot = inner.gate.room().await;
     let (stream, peer) = socket.accept().await?;
     Ok((stream, peer, slot))
 }
 
-async fn serve<S: Service>(
-    inner: Arc<Inner<S>>,
-    listener: Arc<str>,
-    stream: TcpStream,
-    peer: SocketAddr,
-) {
+async fn serve<S: Service>(inner: Arc<Inner<S>>, listener: Arc<str>, stream: TcpStream, peer: SocketAddr) {
     let Ok(local) = prepare(&stream, &inner.options) else {
         // The peer has gone between accept and now.
         return;

@@ -17,10 +17,7 @@ pub struct LogLimit {
 impl LogLimit {
     /// A fresh ration.
     pub fn new() -> Self {
-        Self {
-            start: Instant::now(),
-            state: AtomicU64::new(0),
-        }
+        Self { start: Instant::now(), state: AtomicU64::new(0) }
     }
 
     /// Whether one more line may be written now.
@@ -39,9 +36,7 @@ impl LogLimit {
                 None
             }
         };
-        self.state
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
-            .is_ok()
+        self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
     }
 }
 

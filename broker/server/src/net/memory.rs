@@ -55,11 +55,7 @@ impl Room {
 impl Lane {
     fn new(bytes: usize) -> Arc<Self> {
         let units = bytes.div_ceil(UNIT).clamp(1, Semaphore::MAX_PERMITS);
-        Arc::new(Self {
-            room: Arc::new(Semaphore::new(units)),
-            units,
-            waiting: AtomicUsize::new(0),
-        })
+        Arc::new(Self { room: Arc::new(Semaphore::new(units)), units, waiting: AtomicUsize::new(0) })
     }
 }
 
@@ -83,11 +79,7 @@ impl RequestMemory {
         } else {
             &self.giant
         };
-        Asking {
-            units: bytes.div_ceil(UNIT).clamp(1, lane.units) as u32,
-            lane: lane.clone(),
-            queued: None,
-        }
+        Asking { units: bytes.div_ceil(UNIT).clamp(1, lane.units) as u32, lane: lane.clone(), queued: None }
     }
 
     /// Bytes taken at the moment, about.
@@ -116,9 +108,7 @@ impl Asking {
             }
             self.lane.waiting.fetch_add(1, Ordering::Relaxed);
         }
-        let queue = self
-            .queued
-            .get_or_insert_with(|| Box::new(PollSemaphore::new(self.lane.room.clone())));
+        let queue = self.queued.get_or_insert_with(|| Box::new(PollSemaphore::new(self.lane.room.clone())));
         match ready!(queue.poll_acquire_many(cx, self.units)) {
             Some(permit) => Poll::Ready(self.room(permit)),
             // The semaphore is never closed.
@@ -127,10 +117,7 @@ impl Asking {
     }
 
     fn room(&self, permit: OwnedSemaphorePermit) -> Room {
-        Room {
-            _permit: permit,
-            lane: self.lane.clone(),
-        }
+        Room { _permit: permit, lane: self.lane.clone() }
     }
 }
 

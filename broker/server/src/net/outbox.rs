@@ -41,11 +41,7 @@ impl Outbox {
 
     /// Writes what the socket takes at once and returns the number of bytes.
     /// Pending only when nothing could be written.
-    pub fn poll_write<W: AsyncWrite + Unpin>(
-        &mut self,
-        cx: &mut Context<'_>,
-        io: &mut W,
-    ) -> Poll<io::Result<usize>> {
+    pub fn poll_write<W: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, io: &mut W) -> Poll<io::Result<usize>> {
         let mut slices = [IoSlice::new(&[]); MAX_WRITE_PIECES];
         let mut used = 0;
         for (slot, piece) in slices.iter_mut().zip(&self.pieces) {

@@ -58,10 +58,7 @@ impl Service for Echo {
     }
 
     fn frame_rule(&self, api_key: i16) -> FrameRule {
-        FrameRule {
-            max_frame: 64 * KIB * KIB,
-            overlaps: api_key != key::SERIAL,
-        }
+        FrameRule { max_frame: 64 * KIB * KIB, overlaps: api_key != key::SERIAL }
     }
 
     fn dispatch(self: &Arc<Self>, _: &Arc<Conn>, frame: BytesMut) -> Dispatched {
@@ -164,10 +161,7 @@ async fn a_flood_of_small_requests_is_answered_in_full() {
     let writer = tokio::spawn(async move {
         for i in 0..5_000u32 {
             let api = if i % 7 == 0 { key::SLOW } else { key::ECHO };
-            write
-                .write_all(&request(api, &i.to_be_bytes()))
-                .await
-                .unwrap();
+            write.write_all(&request(api, &i.to_be_bytes())).await.unwrap();
         }
         write
     });
@@ -186,10 +180,7 @@ async fn large_frames_pass_and_their_memory_is_returned() {
     let writer = tokio::spawn(async move {
         for (i, size) in sizes.into_iter().enumerate() {
             let payload = vec![i as u8; size];
-            write
-                .write_all(&request(key::ECHO, &payload))
-                .await
-                .unwrap();
+            write.write_all(&request(key::ECHO, &payload)).await.unwrap();
         }
         write
     });
@@ -210,10 +201,7 @@ async fn a_client_that_does_not_read_is_held_back_and_then_forgotten() {
     let frame = request(key::ECHO, &vec![0; 900 * KIB]);
     let mut sent = 0;
     let brief = Duration::from_millis(200);
-    while tokio::time::timeout(brief, link.peer.write_all(&frame))
-        .await
-        .is_ok()
-    {
+    while tokio::time::timeout(brief, link.peer.write_all(&frame)).await.is_ok() {
         sent += 1;
         assert!(sent < 10, "nothing holds the client back");
     }
@@ -226,13 +214,8 @@ async fn a_client_that_does_not_read_is_held_back_and_then_forgotten() {
 #[tokio::test]
 async fn a_serial_request_waits_for_those_before_it() {
     let mut link = link(64 * KIB);
-    let burst = [
-        request(key::SLOW, b""),
-        request(key::SLOW, b""),
-        request(key::SERIAL, b""),
-        request(key::SLOW, b""),
-    ]
-    .concat();
+    let burst =
+        [request(key::SLOW, b""), request(key::SLOW, b""), request(key::SERIAL, b""), request(key::SLOW, b"")].concat();
     link.peer.write_all(&burst).await.unwrap();
     for expected in [key::SLOW, key::SLOW, key::SERIAL, key::SLOW] {
         assert_eq!(read_answer(&mut link.peer).await, expected.to_be_bytes());
@@ -244,12 +227,7 @@ async fn a_serial_request_waits_for_those_before_it() {
 #[tokio::test]
 async fn a_close_comes_after_the_answers_before_it() {
     let mut link = link(64 * KIB);
-    let burst = [
-        request(key::SLOW, b"kept"),
-        request(key::CLOSE, b""),
-        request(key::ECHO, b"lost"),
-    ]
-    .concat();
+    let burst = [request(key::SLOW, b"kept"), request(key::CLOSE, b""), request(key::ECHO, b"lost")].concat();
     link.peer.write_all(&burst).await.unwrap();
     assert_eq!(&read_answer(&mut link.peer).await[2..], b"kept");
     assert_eq!(link.peer.read(&mut [0; 8]).await.unwrap(), 0);
@@ -289,10 +267,7 @@ fn brisk() -> Times {
 
 #[tokio::test]
 async fn a_frame_that_dribbles_in_is_cut_off() {
-    let times = Times {
-        idle: Duration::from_secs(600),
-        ..brisk()
-    };
+    let times = Times { idle: Duration::from_secs(600), ..brisk() };
     let mut link = link_with(64 * KIB, times);
     let frame = request(key::ECHO, &[0; 1000]);
     for byte in frame.iter() {
@@ -301,18 +276,13 @@ async fn a_frame_that_dribbles_in_is_cut_off() {
             break;
         }
     }
-    let End::Refused(reason) = link.end.await.unwrap() else {
-        panic!("not cut off")
-    };
+    let End::Refused(reason) = link.end.await.unwrap() else { panic!("not cut off") };
     assert!(reason.contains("in time"), "{reason}");
 }
 
 #[tokio::test]
 async fn a_half_sent_large_frame_is_cut_off_and_returns_its_memory() {
-    let times = Times {
-        idle: Duration::from_secs(600),
-        ..brisk()
-    };
+    let times = Times { idle: Duration::from_secs(600), ..brisk() };
     let mut link = link_with(64 * KIB, times);
     let frame = request(key::ECHO, &[0; 1_000_000]);
     link.peer.write_all(&frame[..5_000]).await.unwrap();
@@ -323,11 +293,7 @@ async fn a_half_sent_large_frame_is_cut_off_and_returns_its_memory() {
 #[tokio::test]
 async fn an_idle_connection_is_closed_and_a_waiting_one_is_not() {
     let mut waiting = link_with(64 * KIB, brisk());
-    waiting
-        .peer
-        .write_all(&request(key::NEVER, b""))
-        .await
-        .unwrap();
+    waiting.peer.write_all(&request(key::NEVER, b"")).await.unwrap();
     let mut idle = link_with(64 * KIB, brisk());
     assert!(matches!((&mut idle.end).await.unwrap(), End::Idle));
     let long = Duration::from_millis(100);
@@ -363,28 +329,11 @@ async fn shutdown_does_not_wait_for_what_never_ends() {
 
 #[tokio::test]
 async fn connections_are_limited_per_address() {
-    let spec = ListenerSpec {
-        name: "TEST".into(),
-        host: "127.0.0.1".into(),
-        port: 0,
-    };
-    let options = NetOptions {
-        limits: super::ConnLimits {
-            per_ip: 2,
-            ..Default::default()
-        },
-        ..NetOptions::default()
-    };
+    let spec = ListenerSpec { name: "TEST".into(), host: "127.0.0.1".into(), port: 0 };
+    let options = NetOptions { limits: super::ConnLimits { per_ip: 2, ..Default::default() }, ..NetOptions::default() };
     let bound = BoundListener::bind(&spec, &options).await.unwrap();
     let addr = bound.local_addrs()[0];
-    let busy = BoundListener::bind(
-        &ListenerSpec {
-            port: addr.port(),
-            ..spec
-        },
-        &options,
-    )
-    .await;
+    let busy = BoundListener::bind(&ListenerSpec { port: addr.port(), ..spec }, &options).await;
     assert!(matches!(busy, Err(BindError::InUse { .. })));
     let server = Server::start(vec![bound], options, Arc::new(Echo::default()));
     let mut open = Vec::new();

@@ -16,22 +16,11 @@ fn host_name() -> String {
 }
 
 /// Binds all listeners; nothing is accepted yet.
-pub async fn bind(
-    config: &BrokerConfig,
-    options: &NetOptions,
-) -> Result<Vec<BoundListener>, StartError> {
+pub async fn bind(config: &BrokerConfig, options: &NetOptions) -> Result<Vec<BoundListener>, StartError> {
     let mut bound = Vec::with_capacity(config.listeners.len());
     for listener in &config.listeners {
-        let spec = ListenerSpec {
-            name: listener.name.clone(),
-            host: listener.host.clone(),
-            port: listener.port,
-        };
-        bound.push(
-            BoundListener::bind(&spec, options)
-                .await
-                .map_err(|error| refused(listener, &error))?,
-        );
+        let spec = ListenerSpec { name: listener.name.clone(), host: listener.host.clone(), port: listener.port };
+        bound.push(BoundListener::bind(&spec, options).await.map_err(|error| refused(listener, &error))?);
     }
     Ok(bound)
 }
@@ -45,36 +34,18 @@ fn refused(listener: &Listener, error: &BindError) -> StartError {
     let text = error.to_string();
     let prefix = format!("listener {}: ", listener.name);
     let why = text.strip_prefix(&prefix).unwrap_or(&text);
-    StartError::Listener {
-        listener: listener.name.clone(),
-        why: format!("{why}; {remedy}"),
-    }
+    StartError::Listener { listener: listener.name.clone(), why: format!("{why}; {remedy}") }
 }
 
 /// What other nodes are told: the pinned address, or else where the listener listens.
 pub fn registered(config: &BrokerConfig, bound: &[BoundListener]) -> Vec<Endpoint> {
     let one = |(listener, bound): (&Listener, &BoundListener)| {
-        let pinned = config
-            .advertised
-            .iter()
-            .find(|pinned| pinned.name == listener.name);
+        let pinned = config.advertised.iter().find(|pinned| pinned.name == listener.name);
         let (host, port) = match pinned {
-            Some(pinned) => (
-                pinned.host.clone(),
-                if pinned.port == 0 {
-                    bound.port()
-                } else {
-                    pinned.port
-                },
-            ),
+            Some(pinned) => (pinned.host.clone(), if pinned.port == 0 { bound.port() } else { pinned.port }),
             None => (reachable(&listener.host), bound.port()),
         };
-        Endpoint {
-            listener: listener.name.clone(),
-            host,
-            port,
-            security_protocol: listener.protocol.code(),
-        }
+        Endpoint { listener: listener.name.clone(), host, port, security_protocol: listener.protocol.code() }
     };
     config.listeners.iter().zip(bound).map(one).collect()
 }
@@ -93,13 +64,7 @@ pub fn shown(config: &BrokerConfig, bound: &[BoundListener]) -> String {
         host if host.contains(':') => format!("[{host}]:{}", bound.port()),
         host => format!("{host}:{}", bound.port()),
     };
-    config
-        .listeners
-        .iter()
-        .zip(bound)
-        .map(one)
-        .collect::<Vec<_>>()
-        .join(", ")
+    config.listeners.iter().zip(bound).map(one).collect::<Vec<_>>().join(", ")
 }
 
 /// Finds out before anything is written whether the addresses of `http.listeners` can be had.
@@ -113,8 +78,5 @@ pub fn probe_http(config: &BrokerConfig) -> Result<(), StartError> {
 /// An address of `http.listeners` that cannot be had.
 pub fn http_refused(addr: &str, error: &std::io::Error) -> StartError {
     let why = format!("cannot be listened on: {error}; set another address in http.listeners");
-    StartError::Listener {
-        listener: addr.to_owned(),
-        why,
-    }
+    StartError::Listener { listener: addr.to_owned(), why }
 }

@@ -19,16 +19,10 @@ pub enum StartError {
 
 impl StartError {
     pub fn path(path: &Path, why: String) -> StartError {
-        StartError::Path {
-            path: path.to_owned(),
-            why,
-        }
+        StartError::Path { path: path.to_owned(), why }
     }
 
     pub fn part(part: &'static str, why: impl std::fmt::Display) -> StartError {
-        StartError::Part {
-            part,
-            why: why.to_string(),
-        }
+        StartError::Part { part, why: why.to_string() }
     }
 }

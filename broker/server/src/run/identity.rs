@@ -79,29 +79,17 @@ pub fn open(
             None => format(path, &cluster_id, node_id, DirId::from_random(random()))?,
         };
         if let Some(twin) = dirs.iter().find(|d: &&DataDir| d.id == id) {
-            let why = format!(
-                "it is the same directory as {}; name each one once in log.dirs",
-                twin.path.display()
-            );
+            let why = format!("it is the same directory as {}; name each one once in log.dirs", twin.path.display());
             return Err(StartError::path(path, why));
         }
-        dirs.push(DataDir {
-            path: path.clone(),
-            id,
-            is_new,
-            _lock: lock,
-        });
+        dirs.push(DataDir { path: path.clone(), id, is_new, _lock: lock });
     }
     Ok(DataDirs { cluster_id, dirs })
 }
 
 fn lock(path: &Path) -> Result<File, StartError> {
     std::fs::create_dir_all(path).map_err(|e| StartError::path(path, unusable(&e, "created")))?;
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path.join(LOCK));
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path.join(LOCK));
     let file = file.map_err(|e| StartError::path(path, unusable(&e, "written to")))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
@@ -109,10 +97,7 @@ fn lock(path: &Path) -> Result<File, StartError> {
             let why = "another broker is using this directory; stop it, or choose another one with log.dirs";
             Err(StartError::path(path, why.to_owned()))
         }
-        Err(error) => Err(StartError::path(
-            path,
-            format!("it cannot be locked: {error}"),
-        )),
+        Err(error) => Err(StartError::path(path, format!("it cannot be locked: {error}"))),
     }
 }
 
@@ -137,7 +122,8 @@ fn read(path: &Path) -> Result<Option<Identity>, StartError> {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             if path.join(KAFKA_IDENTITY).exists() {
-                let why = "it holds data of Apache Kafka, which stays untouched; choose an empty directory with log.dirs";
+                let why =
+                    "it holds data of Apache Kafka, which stays untouched; choose an empty directory with log.dirs";
                 return Err(StartError::path(path, why.to_owned()));
             }
             return Ok(None);
@@ -145,17 +131,9 @@ fn read(path: &Path) -> Result<Option<Identity>, StartError> {
         Err(error) => return Err(bad(unusable(&error, "read"))),
     };
     let entries = properties::parse(&text).map_err(bad)?;
-    let value = |key: &str| {
-        entries
-            .iter()
-            .rev()
-            .find(|e| e.key == key)
-            .map(|e| e.value.trim())
-    };
+    let value = |key: &str| entries.iter().rev().find(|e| e.key == key).map(|e| e.value.trim());
     let damaged = || bad("it is damaged; restore it from a backup of the directory".to_owned());
-    let version: u32 = value("version")
-        .and_then(|v| v.parse().ok())
-        .ok_or_else(damaged)?;
+    let version: u32 = value("version").and_then(|v| v.parse().ok()).ok_or_else(damaged)?;
     if version > FORMAT {
         return Err(StartError::path(
             path,
@@ -164,21 +142,10 @@ fn read(path: &Path) -> Result<Option<Identity>, StartError> {
             ),
         ));
     }
-    let cluster_id = value("cluster.id")
-        .filter(|v| !v.is_empty())
-        .ok_or_else(damaged)?
-        .to_owned();
-    let node_id = value("node.id")
-        .and_then(|v| v.parse().ok())
-        .ok_or_else(damaged)?;
-    let directory_id = value("directory.id")
-        .and_then(|v| v.parse().ok())
-        .ok_or_else(damaged)?;
-    Ok(Some(Identity {
-        cluster_id,
-        node_id,
-        directory_id,
-    }))
+    let cluster_id = value("cluster.id").filter(|v| !v.is_empty()).ok_or_else(damaged)?.to_owned();
+    let node_id = value("node.id").and_then(|v| v.parse().ok()).ok_or_else(damaged)?;
+    let directory_id = value("directory.id").and_then(|v| v.parse().ok()).ok_or_else(damaged)?;
+    Ok(Some(Identity { cluster_id, node_id, directory_id }))
 }
 
 fn check_node(path: &Path, identity: &Identity, node_id: NodeId) -> Result<(), StartError> {
@@ -200,12 +167,7 @@ fn agree(
     wanted: Option<&str>,
     random: &mut dyn FnMut() -> [u8; 16],
 ) -> Result<String, StartError> {
-    let mut agreed = wanted.map(|id| {
-        (
-            id.to_owned(),
-            "the cluster id that was asked for".to_owned(),
-        )
-    });
+    let mut agreed = wanted.map(|id| (id.to_owned(), "the cluster id that was asked for".to_owned()));
     for (path, _, identity) in found {
         let Some(identity) = identity else { continue };
         match &agreed {
@@ -217,12 +179,7 @@ fn agree(
                 return Err(StartError::path(path, why));
             }
             Some(_) => {}
-            None => {
-                agreed = Some((
-                    identity.cluster_id.clone(),
-                    format!("that of {}", path.display()),
-                ))
-            }
+            None => agreed = Some((identity.cluster_id.clone(), format!("that of {}", path.display()))),
         }
     }
     Ok(match agreed {
@@ -233,9 +190,7 @@ fn agree(
 
 /// Writes the identity so that a crash leaves either nothing or all of it.
 fn format(path: &Path, cluster_id: &str, node_id: NodeId, id: DirId) -> Result<DirId, StartError> {
-    let text = format!(
-        "version={FORMAT}\ncluster.id={cluster_id}\nnode.id={node_id}\ndirectory.id={id}\n"
-    );
+    let text = format!("version={FORMAT}\ncluster.id={cluster_id}\nnode.id={node_id}\ndirectory.id={id}\n");
     let write = || -> std::io::Result<()> {
         let temporary = path.join(format!("{IDENTITY}.tmp"));
         let mut file = File::create(&temporary)?;
@@ -260,11 +215,7 @@ mod tests {
         }
     }
 
-    fn try_open(
-        paths: &[PathBuf],
-        node: NodeId,
-        cluster: Option<&str>,
-    ) -> Result<DataDirs, StartError> {
+    fn try_open(paths: &[PathBuf], node: NodeId, cluster: Option<&str>) -> Result<DataDirs, StartError> {
         open(paths, node, cluster, &mut counter())
     }
 
@@ -277,14 +228,7 @@ mod tests {
         let (cluster, id) = (first.cluster_id.clone(), first.dirs[0].id);
         drop(first);
         let second = try_open(&paths, 1, Some(&cluster)).unwrap();
-        assert_eq!(
-            (
-                second.dirs[0].id,
-                second.dirs[0].is_new,
-                second.dirs[1].is_new
-            ),
-            (id, false, true)
-        );
+        assert_eq!((second.dirs[0].id, second.dirs[0].is_new, second.dirs[1].is_new), (id, false, true));
         assert_ne!(second.dirs[1].id, id);
         assert_eq!(second.cluster_id, cluster);
     }
@@ -293,18 +237,13 @@ mod tests {
     fn strangers_are_refused_and_nothing_is_written() {
         let dir = tempfile::tempdir().unwrap();
         let (a, b) = (dir.path().join("a"), dir.path().join("b"));
-        let cluster = try_open(std::slice::from_ref(&a), 1, None)
-            .unwrap()
-            .cluster_id;
+        let cluster = try_open(std::slice::from_ref(&a), 1, None).unwrap().cluster_id;
         let says = |r: Result<DataDirs, StartError>, what: &str| {
             let text = r.unwrap_err().to_string();
             assert!(text.contains(what), "{text}");
         };
         says(try_open(&[b.clone(), a.clone()], 2, None), "set node.id=1");
-        says(
-            try_open(&[b.clone(), a.clone()], 1, Some("another-cluster")),
-            &cluster,
-        );
+        says(try_open(&[b.clone(), a.clone()], 1, Some("another-cluster")), &cluster);
         assert!(!b.join(IDENTITY).exists());
         std::fs::write(a.join(IDENTITY), "version=9\n").unwrap();
         says(try_open(std::slice::from_ref(&a), 1, None), "newer version");
@@ -320,12 +259,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = [dir.path().to_owned()];
         let first = try_open(&path, 1, None).unwrap();
-        assert!(
-            try_open(&path, 1, None)
-                .unwrap_err()
-                .to_string()
-                .contains("another broker")
-        );
+        assert!(try_open(&path, 1, None).unwrap_err().to_string().contains("another broker"));
         drop(first);
         assert!(try_open(&path, 1, None).is_ok());
     }

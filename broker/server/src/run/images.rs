@@ -36,8 +36,7 @@ impl Follower {
         let before = self.images.borrow().clone();
         self.config.update(&image);
         if concerns_partitions(&before, &image) {
-            let (replicas, config, target) =
-                (self.replicas.clone(), self.config.clone(), image.clone());
+            let (replicas, config, target) = (self.replicas.clone(), self.config.clone(), image.clone());
             let applied = tokio::task::spawn_blocking(move || {
                 let settings = |topic: &str| Arc::new(config.topic_config(&target, topic));
                 replicas.apply(&target, &settings);
@@ -58,28 +57,13 @@ impl Follower {
         }
         let led = self.groups.led();
         let leads = |index: i32| {
-            topic
-                .and_then(|t| t.partition(index))
-                .is_some_and(|partition| partition.leader == self.node_id)
+            topic.and_then(|t| t.partition(index)).is_some_and(|partition| partition.leader == self.node_id)
         };
-        led.iter()
-            .filter(|index| !leads(**index))
-            .for_each(|index| self.groups.resign(*index));
+        led.iter().filter(|index| !leads(**index)).for_each(|index| self.groups.resign(*index));
         let count = topic.map_or(0, |topic| topic.partitions.len() as i32);
-        (0..count)
-            .filter(|index| leads(*index) && !led.contains(index))
-            .for_each(|index| self.groups.lead(index));
-        let gone = |id| {
-            before
-                .topic_name(id)
-                .filter(|name| image.topic(name).is_none())
-                .map(str::to_owned)
-        };
-        let deleted: Vec<String> = diff::topics(before, image)
-            .removed
-            .iter()
-            .filter_map(gone)
-            .collect();
+        (0..count).filter(|index| leads(*index) && !led.contains(index)).for_each(|index| self.groups.lead(index));
+        let gone = |id| before.topic_name(id).filter(|name| image.topic(name).is_none()).map(str::to_owned);
+        let deleted: Vec<String> = diff::topics(before, image).removed.iter().filter_map(gone).collect();
         if !deleted.is_empty() {
             self.groups.topics_deleted(deleted);
         }
@@ -89,8 +73,7 @@ impl Follower {
 /// Heartbeats and registrations of brokers make images too; they do not concern partitions.
 fn concerns_partitions(before: &Image, image: &Image) -> bool {
     let changes = diff::topics(before, image);
-    let topics =
-        !(changes.created.is_empty() && changes.changed.is_empty() && changes.removed.is_empty());
+    let topics = !(changes.created.is_empty() && changes.changed.is_empty() && changes.removed.is_empty());
     // The first image tells what does not belong here any more.
     before.index == 0 || topics || !before.configs().eq(image.configs())
 }

@@ -33,21 +33,13 @@ pub async fn register(
     unclean: bool,
 ) -> Result<i64, StartError> {
     let cluster_id = controller.cluster_id().to_owned();
-    let command = Command::RegisterBroker {
-        cluster_id,
-        registration,
-        unclean,
-    };
+    let command = Command::RegisterBroker { cluster_id, registration, unclean };
     match controller.submit(command).await {
         Ok(Reply::RegisterBroker(Ok(registered))) => Ok(registered.epoch),
-        Ok(Reply::RegisterBroker(Err(error))) | Err(error) => Err(StartError::part(
-            "registration with the controller",
-            error.message,
-        )),
-        Ok(other) => Err(StartError::part(
-            "registration with the controller",
-            format!("unexpected answer {other:?}"),
-        )),
+        Ok(Reply::RegisterBroker(Err(error))) | Err(error) => {
+            Err(StartError::part("registration with the controller", error.message))
+        }
+        Ok(other) => Err(StartError::part("registration with the controller", format!("unexpected answer {other:?}"))),
     }
 }
 
@@ -62,22 +54,14 @@ impl Member {
             }
             tokio::time::sleep(UNFENCE_PAUSE).await;
         }
-        Err(StartError::part(
-            "registration with the controller",
-            "the broker stays fenced; see the log for the reason",
-        ))
+        Err(StartError::part("registration with the controller", "the broker stays fenced; see the log for the reason"))
     }
 
     /// Waits until this broker serves the metadata that the controller has now.
     async fn catch_up(&self) {
         let index = self.controller.images().borrow().index;
         // Whoever serves lives longer than this future.
-        drop(
-            self.served
-                .clone()
-                .wait_for(|served| *served >= index)
-                .await,
-        );
+        drop(self.served.clone().wait_for(|served| *served >= index).await);
     }
 
     /// Reports regularly until the future is dropped.
@@ -107,11 +91,7 @@ impl Member {
             want_shutdown: false,
             offline_dirs: self.offline_dirs(),
         };
-        match self
-            .controller
-            .submit(Command::BrokerHeartbeat(heartbeat))
-            .await
-        {
+        match self.controller.submit(Command::BrokerHeartbeat(heartbeat)).await {
             Ok(Reply::BrokerHeartbeat(Ok(state))) => Some(state.fenced),
             Ok(Reply::BrokerHeartbeat(Err(error))) | Err(error) => {
                 tracing::warn!(error = %error.message, "heartbeat refused");
@@ -122,11 +102,6 @@ impl Member {
     }
 
     fn offline_dirs(&self) -> Vec<DirId> {
-        self.replicas
-            .dirs()
-            .iter()
-            .filter(|dir| dir.is_offline())
-            .map(|dir| dir.id())
-            .collect()
+        self.replicas.dirs().iter().filter(|dir| dir.is_offline()).map(|dir| dir.id()).collect()
     }
 }

@@ -64,10 +64,7 @@ pub struct Loggers {
 
 impl Default for Loggers {
     fn default() -> Self {
-        Loggers {
-            set: Mutex::new(BTreeMap::from([(ROOT, "INFO")])),
-            reload: None,
-        }
+        Loggers { set: Mutex::new(BTreeMap::from([(ROOT, "INFO")])), reload: None }
     }
 }
 
@@ -79,16 +76,10 @@ impl Loggers {
             loggers.set.lock().insert(ROOT, name);
         }
         let (filter, handle) = reload::Layer::new(loggers.targets());
-        let output = tracing_subscriber::fmt::layer()
-            .with_writer(std::io::stderr)
-            .with_ansi(std::io::stderr().is_terminal());
+        let output =
+            tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
         // A second installation, as in tests, keeps the first one's output.
-        if tracing_subscriber::registry()
-            .with(filter)
-            .with(output)
-            .try_init()
-            .is_ok()
-        {
+        if tracing_subscriber::registry().with(filter).with(output).try_init().is_ok() {
             loggers.reload = Some(handle);
         }
         loggers
@@ -98,10 +89,7 @@ impl Loggers {
     pub fn levels(&self) -> Vec<(&'static str, &'static str)> {
         let set = self.set.lock();
         let root = set.get(ROOT).copied().unwrap_or("INFO");
-        let mut all: Vec<_> = LOGGERS
-            .iter()
-            .map(|name| (*name, effective(&set, name, root)))
-            .collect();
+        let mut all: Vec<_> = LOGGERS.iter().map(|name| (*name, effective(&set, name, root))).collect();
         all.push((ROOT, root));
         all.sort_unstable();
         all
@@ -109,11 +97,7 @@ impl Loggers {
 
     /// The known logger of this name.
     pub fn find(&self, name: &str) -> Option<&'static str> {
-        if name == ROOT {
-            Some(ROOT)
-        } else {
-            LOGGERS.iter().copied().find(|known| *known == name)
-        }
+        if name == ROOT { Some(ROOT) } else { LOGGERS.iter().copied().find(|known| *known == name) }
     }
 
     /// Changes levels together: a level, or `None` to follow the root logger again. Names and levels that do not exist
@@ -139,26 +123,13 @@ impl Loggers {
         let set = self.set.lock();
         let filter = |name: &str| level(name).map_or(LevelFilter::INFO, |(_, filter)| filter);
         let root = set.get(ROOT).copied().unwrap_or("INFO");
-        let loggers = LOGGERS
-            .iter()
-            .map(|name| (*name, filter(effective(&set, name, root))));
-        Targets::new()
-            .with_default(filter(root))
-            .with_targets(loggers)
+        let loggers = LOGGERS.iter().map(|name| (*name, filter(effective(&set, name, root))));
+        Targets::new().with_default(filter(root)).with_targets(loggers)
     }
 }
 
-fn effective(
-    set: &BTreeMap<&'static str, &'static str>,
-    logger: &str,
-    root: &'static str,
-) -> &'static str {
-    let quiet = || {
-        QUIET
-            .iter()
-            .find(|(name, _)| *name == logger && root == "INFO")
-            .map(|(_, level)| *level)
-    };
+fn effective(set: &BTreeMap<&'static str, &'static str>, logger: &str, root: &'static str) -> &'static str {
+    let quiet = || QUIET.iter().find(|(name, _)| *name == logger && root == "INFO").map(|(_, level)| *level);
     set.get(logger).copied().or_else(quiet).unwrap_or(root)
 }
 
@@ -169,23 +140,10 @@ mod tests {
     #[test]
     fn levels_follow_the_root_until_set() {
         let loggers = Loggers::default();
-        let of = |name: &str| {
-            loggers
-                .levels()
-                .into_iter()
-                .find(|(n, _)| *n == name)
-                .unwrap()
-                .1
-        };
-        assert_eq!(
-            (of("millrace_log"), of("openraft"), of(ROOT)),
-            ("INFO", "ERROR", "INFO")
-        );
+        let of = |name: &str| loggers.levels().into_iter().find(|(n, _)| *n == name).unwrap().1;
+        assert_eq!((of("millrace_log"), of("openraft"), of(ROOT)), ("INFO", "ERROR", "INFO"));
         loggers.change(&[(ROOT, Some("DEBUG")), ("millrace_log", Some("ERROR"))]);
-        assert_eq!(
-            (of("millrace_log"), of("openraft"), of("millrace_wire")),
-            ("ERROR", "DEBUG", "DEBUG")
-        );
+        assert_eq!((of("millrace_log"), of("openraft"), of("millrace_wire")), ("ERROR", "DEBUG", "DEBUG"));
         loggers.change(&[("millrace_log", None)]);
         assert_eq!(of("millrace_log"), "DEBUG");
     }

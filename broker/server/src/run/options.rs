@@ -28,10 +28,7 @@ pub fn net_options(config: &BrokerConfig) -> NetOptions {
     NetOptions {
         max_request_bytes: net.request_max_bytes,
         limits: conn_limits(config),
-        times: Times {
-            idle: net.max_idle_ms.map_or(IDLE_NEVER, Duration::from_millis),
-            ..Times::default()
-        },
+        times: Times { idle: net.max_idle_ms.map_or(IDLE_NEVER, Duration::from_millis), ..Times::default() },
         send_buffer: net.send_buffer,
         receive_buffer: net.receive_buffer,
         backlog: u32::try_from(net.backlog).unwrap_or_default(),
@@ -50,11 +47,7 @@ fn conn_limits(config: &BrokerConfig) -> ConnLimits {
 }
 
 /// Hands changed settings to the parts that do not ask for them each time.
-pub async fn follow_settings(
-    live: Arc<LiveConfig>,
-    server: Arc<Server<Broker>>,
-    groups: GroupCoordinator,
-) {
+pub async fn follow_settings(live: Arc<LiveConfig>, server: Arc<Server<Broker>>, groups: GroupCoordinator) {
     let mut changes = live.subscribe();
     while changes.changed().await.is_ok() {
         let config = changes.borrow_and_update().clone();
@@ -80,16 +73,8 @@ pub fn controller_options(config: &BrokerConfig, data: &DataDirs) -> ControllerO
 }
 
 /// What this broker tells the controller of itself.
-pub fn registration(
-    config: &BrokerConfig,
-    data: &DataDirs,
-    bound: &[BoundListener],
-) -> BrokerRegistration {
-    let range = |f: &features::Feature| FeatureRange {
-        name: f.name.to_owned(),
-        min: f.min,
-        max: f.max,
-    };
+pub fn registration(config: &BrokerConfig, data: &DataDirs, bound: &[BoundListener]) -> BrokerRegistration {
+    let range = |f: &features::Feature| FeatureRange { name: f.name.to_owned(), min: f.min, max: f.max };
     BrokerRegistration {
         id: config.node_id,
         incarnation: IncarnationId::from_random(rand::random()),
@@ -122,8 +107,7 @@ pub fn group_settings(config: &BrokerConfig) -> GroupSettings {
         offsets_retention_ms,
         retention_check_interval_ms: offsets_retention_check_interval_ms,
         commit_timeout_ms: u64::try_from(offsets_commit_timeout_ms).unwrap_or_default(),
-        max_batch_bytes: usize::try_from(config.topic_defaults.0.max_message_bytes)
-            .unwrap_or_default(),
+        max_batch_bytes: usize::try_from(config.topic_defaults.0.max_message_bytes).unwrap_or_default(),
     }
 }
 

@@ -75,12 +75,7 @@ pub async fn start(
     let net = options::net_options(&config);
     let bound = endpoints::bind(&config, &net).await?;
     endpoints::probe_http(&config)?;
-    let data = identity::open(
-        &config.log_dirs,
-        config.node_id,
-        cluster_id.as_deref(),
-        &mut rand::random,
-    )?;
+    let data = identity::open(&config.log_dirs, config.node_id, cluster_id.as_deref(), &mut rand::random)?;
     let base = open_base(live, config, &data).await?;
     serve(base, data, bound, net, loggers).await
 }
@@ -99,18 +94,9 @@ async fn open_base(
         .map_err(|error| StartError::part("controller", error))?
         .map_err(|error| StartError::part("controller", error))?;
     let node_id = config.node_id;
-    let replicas = tokio::task::spawn_blocking(move || {
-        ReplicaManager::start(ReplicaOptions { node_id, dirs })
-    })
-    .await;
+    let replicas = tokio::task::spawn_blocking(move || ReplicaManager::start(ReplicaOptions { node_id, dirs })).await;
     let replicas = replicas.map_err(|error| StartError::part("partitions", error))?;
-    Ok(Foundation {
-        live,
-        config,
-        controller: Arc::new(controller),
-        replicas: Arc::new(replicas),
-        clean,
-    })
+    Ok(Foundation { live, config, controller: Arc::new(controller), replicas: Arc::new(replicas), clean })
 }
 
 /// Joins the cluster, and accepts connections once everything can be served.
@@ -133,12 +119,7 @@ async fn serve(
         images,
         served,
     };
-    let epoch = register(
-        &base.controller,
-        options::registration(&config, &data, &bound),
-        !base.clean,
-    )
-    .await?;
+    let epoch = register(&base.controller, options::registration(&config, &data, &bound), !base.clean).await?;
     let following = tokio::spawn(follower.run(base.controller.images()));
     let member = Member {
         node_id: config.node_id,
@@ -148,50 +129,23 @@ async fn serve(
         served: served_seen.clone(),
     };
     member.join().await?;
-    if tokio::time::timeout(GROUPS_WAIT, groups.loaded())
-        .await
-        .is_err()
-    {
+    if tokio::time::timeout(GROUPS_WAIT, groups.loaded()).await.is_err() {
         tracing::warn!("some committed offsets are still being read");
     }
     let addresses = endpoints::shown(&config, &bound);
-    let metadata = Metadata {
-        images: images_seen,
-        served: served_seen,
-    };
+    let metadata = Metadata { images: images_seen, served: served_seen };
     let broker = Arc::new(assemble(&base, metadata, epoch, groups.clone(), loggers));
     let server = Arc::new(Server::start(bound, net, broker.clone()));
     let tasks = vec![
         following,
         tokio::spawn(member.stay(config.heartbeat_interval_ms.max(1) as u64)),
-        tokio::spawn(options::maintain(
-            base.replicas.clone(),
-            base.live.clone(),
-            broker.clock,
-        )),
-        tokio::spawn(options::follow_settings(
-            base.live.clone(),
-            server.clone(),
-            groups.clone(),
-        )),
+        tokio::spawn(options::maintain(base.replicas.clone(), base.live.clone(), broker.clock)),
+        tokio::spawn(options::follow_settings(base.live.clone(), server.clone(), groups.clone())),
     ];
     let ready = Arc::new(AtomicBool::new(true));
-    let state = HttpState {
-        broker: broker.clone(),
-        server: server.clone(),
-        ready: ready.clone(),
-    };
+    let state = HttpState { broker: broker.clone(), server: server.clone(), ready: ready.clone() };
     let http = serve_http(&config, &state).await?;
-    Ok(Running {
-        broker,
-        server,
-        http,
-        ready,
-        groups,
-        tasks,
-        addresses,
-        data,
-    })
+    Ok(Running { broker, server, http, ready, groups, tasks, addresses, data })
 }
 
 fn start_groups(base: &Foundation) -> GroupCoordinator {
@@ -202,10 +156,7 @@ fn start_groups(base: &Foundation) -> GroupCoordinator {
         settings: Arc::new(options::group_settings(&base.config)),
         partitions: base.config.groups.offsets_partitions,
         log: Arc::new(OffsetsPartitions::new(base.replicas.clone(), clock)),
-        clock: Arc::new(move || Now {
-            wall_ms: clock.now_ms(),
-            steady_ms: steady_ms(),
-        }),
+        clock: Arc::new(move || Now { wall_ms: clock.now_ms(), steady_ms: steady_ms() }),
         uuids: Box::new(|| Box::new(rand::random)),
     })
 }
@@ -229,11 +180,7 @@ fn assemble(
         node_id: config.node_id,
         cluster_id: base.controller.cluster_id().to_owned(),
         config: base.live.clone(),
-        producer_ids: ProducerIds::new(ProducerIdBlocks::new(
-            base.controller.clone(),
-            config.node_id,
-            epoch,
-        )),
+        producer_ids: ProducerIds::new(ProducerIdBlocks::new(base.controller.clone(), config.node_id, epoch)),
         controller: base.controller.clone(),
         images: metadata.images,
         served: metadata.served,
@@ -251,9 +198,7 @@ fn assemble(
 async fn serve_http(config: &BrokerConfig, state: &HttpState) -> Result<Vec<Http>, StartError> {
     let mut started = Vec::with_capacity(config.http_listeners.len());
     for addr in &config.http_listeners {
-        let http = Http::start(addr, state.clone())
-            .await
-            .map_err(|error| http_refused(addr, &error))?;
+        let http = Http::start(addr, state.clone()).await.map_err(|error| http_refused(addr, &error))?;
         tracing::info!(address = %http.local_addr(), "health and metrics");
         started.push(http);
     }
@@ -263,12 +208,7 @@ async fn serve_http(config: &BrokerConfig, state: &HttpState) -> Result<Vec<Http
 impl Running {
     /// The one line that tells users that the broker can be used.
     pub fn ready_line(&self) -> String {
-        let dirs: Vec<String> = self
-            .data
-            .dirs
-            .iter()
-            .map(|dir| dir.path.display().to_string())
-            .collect();
+        let dirs: Vec<String> = self.data.dirs.iter().map(|dir| dir.path.display().to_string()).collect();
         let brokers = self.broker.image().brokers().count();
         format!(
             "millrace-broker {} ready: {} (cluster {}, data {}, {brokers} broker{})",
@@ -286,8 +226,7 @@ impl Running {
         loop {
             let dirs = self.broker.replicas.dirs();
             if dirs.iter().all(|dir| dir.is_offline()) {
-                let why =
-                    |dir: &Arc<millrace_replica::LogDir>| dir.failure().map(|e| e.to_string());
+                let why = |dir: &Arc<millrace_replica::LogDir>| dir.failure().map(|e| e.to_string());
                 return dirs.iter().filter_map(why).collect::<Vec<_>>().join("; ");
             }
             tokio::time::sleep(LOOK).await;
@@ -314,18 +253,13 @@ impl Running {
             controller.shutdown().await;
         }
         let part = |error: &dyn std::fmt::Display| StartError::part("data directories", error);
-        closed
-            .map_err(|error| part(&error))?
-            .map_err(|error| part(&error))
+        closed.map_err(|error| part(&error))?.map_err(|error| part(&error))
     }
 }
 
 fn warn_without_effect(live: &LiveConfig) {
     let unused = live.settings().without_effect();
     if !unused.is_empty() {
-        tracing::warn!(
-            "settings that are known and have no effect here: {}",
-            unused.join(", ")
-        );
+        tracing::warn!("settings that are known and have no effect here: {}", unused.join(", "));
     }
 }

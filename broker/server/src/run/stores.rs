@@ -41,10 +41,7 @@ pub fn open(data: &DataDirs, config: &BrokerConfig) -> Result<Opened, StartError
                 scope.spawn(move || open_one(&path))
             })
             .collect();
-        threads
-            .into_iter()
-            .map(|t| t.join().unwrap_or(Err(StoreError::Closed)))
-            .collect()
+        threads.into_iter().map(|t| t.join().unwrap_or(Err(StoreError::Closed))).collect()
     });
     let healthy = results.iter().filter(|r| r.is_ok()).count();
     let mut clean = true;
@@ -56,20 +53,14 @@ pub fn open(data: &DataDirs, config: &BrokerConfig) -> Result<Opened, StartError
                 clean &= synced || dir.is_new || store.was_clean();
                 Ok(store as Arc<dyn LogStore>)
             }
-            Err(error @ (StoreError::Corrupt { .. } | StoreError::Poisoned { .. }))
-                if healthy > 0 =>
-            {
+            Err(error @ (StoreError::Corrupt { .. } | StoreError::Poisoned { .. })) if healthy > 0 => {
                 tracing::error!(dir = %dir.path.display(), %error, "the directory stays offline");
                 clean = false;
                 Err(error)
             }
             Err(error) => return Err(StartError::path(&dir.path, describe(&error))),
         };
-        dirs.push(DirSetup {
-            path: dir.path.clone(),
-            id: dir.id,
-            store,
-        });
+        dirs.push(DirSetup { path: dir.path.clone(), id: dir.id, store });
     }
     Ok(Opened { dirs, clean })
 }
@@ -90,9 +81,9 @@ fn options(config: &BrokerConfig, dirs: usize) -> StoreOptions {
 /// The store's own text, without a second mention of the directory.
 fn describe(error: &StoreError) -> String {
     match error {
-        StoreError::Refused { what, .. }
-        | StoreError::Corrupt { what, .. }
-        | StoreError::Poisoned { what, .. } => what.clone(),
+        StoreError::Refused { what, .. } | StoreError::Corrupt { what, .. } | StoreError::Poisoned { what, .. } => {
+            what.clone()
+        }
         StoreError::Full { free, needed, .. } => format!(
             "no space left ({free} bytes free, {needed} needed); free some space, or choose another directory with log.dirs"
         ),

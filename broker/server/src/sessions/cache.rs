@@ -9,9 +9,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::parts::Parts;
-use super::{
-    Ask, Context, FINAL_EPOCH, INITIAL_EPOCH, NO_SESSION, Session, SessionError, State, next_epoch,
-};
+use super::{Ask, Context, FINAL_EPOCH, INITIAL_EPOCH, NO_SESSION, Session, SessionError, State, next_epoch};
 
 /// A session that was idle for longer may be pushed out by any new one, in milliseconds
 /// (Kafka's `min.incremental.fetch.session.eviction.ms`).
@@ -60,9 +58,7 @@ impl FetchSessions {
             evictable_by_all: BTreeSet::new(),
             evictable_by_privileged: BTreeSet::new(),
         };
-        Self {
-            cache: Mutex::new(cache),
-        }
+        Self { cache: Mutex::new(cache) }
     }
 
     /// Finds out what a request is, and applies its changes to the session that it names.
@@ -74,11 +70,7 @@ impl FetchSessions {
             let parts = collect(&ask);
             return Ok(match ask.epoch {
                 FINAL_EPOCH => Context::Sessionless(parts),
-                _ => Context::Full {
-                    parts,
-                    by_topic_id: ask.by_topic_id,
-                    follower: ask.follower,
-                },
+                _ => Context::Full { parts, by_topic_id: ask.by_topic_id, follower: ask.follower },
             });
         }
         self.cache.lock().open_incremental(now_ms, &ask)
@@ -91,41 +83,18 @@ impl FetchSessions {
     }
 
     /// Makes a session if there is room, or room can be made; else 0.
-    pub(super) fn create(
-        &self,
-        now_ms: i64,
-        privileged: bool,
-        by_topic_id: bool,
-        parts: Parts,
-    ) -> i32 {
+    pub(super) fn create(&self, now_ms: i64, privileged: bool, by_topic_id: bool, parts: Parts) -> i32 {
         let mut cache = self.cache.lock();
         if parts.len() + cache.partitions > MAX_CACHED_PARTITIONS {
             return NO_SESSION;
         }
-        if cache.sessions.len() >= cache.slots && !cache.evict_for(now_ms, privileged, parts.len())
-        {
+        if cache.sessions.len() >= cache.slots && !cache.evict_for(now_ms, privileged, parts.len()) {
             return NO_SESSION;
         }
         let id = cache.new_id();
-        let state = Mutex::new(State {
-            epoch: next_epoch(INITIAL_EPOCH),
-            parts,
-        });
-        let session = Arc::new(Session {
-            id,
-            privileged,
-            by_topic_id,
-            created_ms: now_ms,
-            state,
-        });
-        cache.sessions.insert(
-            id,
-            Entry {
-                session,
-                used_ms: now_ms,
-                size: 0,
-            },
-        );
+        let state = Mutex::new(State { epoch: next_epoch(INITIAL_EPOCH), parts });
+        let session = Arc::new(Session { id, privileged, by_topic_id, created_ms: now_ms, state });
+        cache.sessions.insert(id, Entry { session, used_ms: now_ms, size: 0 });
         cache.by_use.insert((now_ms, id));
         cache.touch(id, now_ms);
         id
@@ -153,11 +122,7 @@ impl Cache {
         for (key, partition, wanted) in &ask.wanted {
             state.parts.upsert(key, *partition, *wanted);
         }
-        state.parts.remove_all(
-            ask.forgotten
-                .iter()
-                .map(|(key, partition)| (key, *partition)),
-        );
+        state.parts.remove_all(ask.forgotten.iter().map(|(key, partition)| (key, *partition)));
         if state.parts.is_empty() {
             drop(state);
             self.remove(ask.id);
@@ -180,11 +145,7 @@ impl Cache {
             self.remove(id);
             return true;
         }
-        let candidates = if privileged {
-            &self.evictable_by_privileged
-        } else {
-            &self.evictable_by_all
-        };
+        let candidates = if privileged { &self.evictable_by_privileged } else { &self.evictable_by_all };
         match candidates.first() {
             Some(&candidate) if (privileged, size, 0) > candidate => {
                 self.remove(candidate.2);

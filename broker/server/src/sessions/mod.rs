@@ -141,31 +141,15 @@ impl Context {
         match self {
             Context::Sessionless(_) => {}
             Context::Full { parts, .. } => parts.learn_name(key, name),
-            Context::Incremental { session, .. } => {
-                session.state.lock().parts.learn_name(key, name)
-            }
+            Context::Incremental { session, .. } => session.state.lock().parts.learn_name(key, name),
         }
     }
 
     /// Decides what is answered, and remembers it. `outcomes` stand in the order of `targets`.
-    pub fn finish(
-        self,
-        sessions: &FetchSessions,
-        now_ms: i64,
-        targets: &Targets,
-        outcomes: &[Outcome],
-    ) -> Verdict {
+    pub fn finish(self, sessions: &FetchSessions, now_ms: i64, targets: &Targets, outcomes: &[Outcome]) -> Verdict {
         match self {
-            Context::Sessionless(_) => Verdict {
-                session_id: NO_SESSION,
-                error: None,
-                answer: None,
-            },
-            Context::Full {
-                mut parts,
-                by_topic_id,
-                follower,
-            } => {
+            Context::Sessionless(_) => Verdict { session_id: NO_SESSION, error: None, answer: None },
+            Context::Full { mut parts, by_topic_id, follower } => {
                 for (target, outcome) in targets.partitions.iter().zip(outcomes) {
                     if let Some(sent) = parts.sent(target.slot) {
                         sent.high_watermark = outcome.high_watermark;
@@ -173,11 +157,7 @@ impl Context {
                     }
                 }
                 let session_id = sessions.create(now_ms, follower, by_topic_id, parts);
-                Verdict {
-                    session_id,
-                    error: None,
-                    answer: None,
-                }
+                Verdict { session_id, error: None, answer: None }
             }
             Context::Incremental { session, epoch } => session.news(epoch, targets, outcomes),
         }
@@ -188,11 +168,7 @@ impl Session {
     fn news(&self, epoch: i32, targets: &Targets, outcomes: &[Outcome]) -> Verdict {
         let mut state = self.state.lock();
         if state.epoch != epoch {
-            return Verdict {
-                session_id: self.id,
-                error: Some(SessionError::InvalidEpoch),
-                answer: Some(Vec::new()),
-            };
+            return Verdict { session_id: self.id, error: Some(SessionError::InvalidEpoch), answer: Some(Vec::new()) };
         }
         let mut answer = Vec::with_capacity(outcomes.len());
         let mut returned_data = Vec::new();
@@ -206,17 +182,12 @@ impl Session {
             }
         }
         state.parts.move_to_end(&returned_data);
-        Verdict {
-            session_id: self.id,
-            error: None,
-            answer: Some(answer),
-        }
+        Verdict { session_id: self.id, error: None, answer: Some(answer) }
     }
 }
 
 fn is_news(sent: &mut parts::Sent, outcome: &Outcome) -> bool {
-    let moved =
-        sent.high_watermark != outcome.high_watermark || sent.log_start != outcome.log_start;
+    let moved = sent.high_watermark != outcome.high_watermark || sent.log_start != outcome.log_start;
     sent.high_watermark = outcome.high_watermark;
     sent.log_start = outcome.log_start;
     if outcome.error {

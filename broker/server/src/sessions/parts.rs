@@ -42,10 +42,7 @@ pub(crate) struct Sent {
     pub(crate) log_start: i64,
 }
 
-pub(crate) const NOTHING_SENT: Sent = Sent {
-    high_watermark: -1,
-    log_start: -1,
-};
+pub(crate) const NOTHING_SENT: Sent = Sent { high_watermark: -1, log_start: -1 };
 
 #[derive(Debug, Clone, Copy)]
 struct Row {
@@ -123,11 +120,8 @@ impl Parts {
         let topic = self.topic_slot(key);
         let hash = self.hasher.hash_one((topic, partition));
         let (rows, hasher) = (&mut self.rows, &self.hasher);
-        let same = |slot: &u32| {
-            row(rows, *slot).is_some_and(|r| (r.topic, r.partition) == (topic, partition))
-        };
-        let rehash =
-            |slot: &u32| row(rows, *slot).map_or(0, |r| hasher.hash_one((r.topic, r.partition)));
+        let same = |slot: &u32| row(rows, *slot).is_some_and(|r| (r.topic, r.partition) == (topic, partition));
+        let rehash = |slot: &u32| row(rows, *slot).map_or(0, |r| hasher.hash_one((r.topic, r.partition)));
         match self.index.entry(hash, same, rehash) {
             Entry::Occupied(found) => {
                 let slot = *found.get();
@@ -136,12 +130,7 @@ impl Parts {
                 }
             }
             Entry::Vacant(place) => {
-                let new = Some(Row {
-                    topic,
-                    partition,
-                    wanted,
-                    sent: NOTHING_SENT,
-                });
+                let new = Some(Row { topic, partition, wanted, sent: NOTHING_SENT });
                 let slot = match self.free_rows.pop() {
                     Some(slot) => slot,
                     None => rows.len() as u32,
@@ -185,22 +174,14 @@ impl Parts {
         for (slot, topic) in self.topics.iter().enumerate() {
             if let Some(topic) = topic {
                 renumbered[slot] = topics.len() as u32;
-                topics.push(TargetTopic {
-                    key: topic.key.clone(),
-                    known_name: topic.name.clone(),
-                });
+                topics.push(TargetTopic { key: topic.key.clone(), known_name: topic.name.clone() });
             }
         }
         let mut partitions = Vec::with_capacity(self.order.len());
         for slot in &self.order {
             if let Some(row) = row(&self.rows, *slot) {
                 let topic = renumbered[row.topic as usize];
-                partitions.push(Target {
-                    slot: *slot,
-                    topic,
-                    partition: row.partition,
-                    wanted: row.wanted,
-                });
+                partitions.push(Target { slot: *slot, topic, partition: row.partition, wanted: row.wanted });
             }
         }
         Targets { topics, partitions }
@@ -217,10 +198,7 @@ impl Parts {
     }
 
     pub(crate) fn sent(&mut self, slot: u32) -> Option<&mut Sent> {
-        self.rows
-            .get_mut(slot as usize)?
-            .as_mut()
-            .map(|row| &mut row.sent)
+        self.rows.get_mut(slot as usize)?.as_mut().map(|row| &mut row.sent)
     }
 
     /// Moves the partitions at the given positions of the reading order to its end; positions must ascend.
@@ -246,11 +224,7 @@ impl Parts {
         if let Some(slot) = self.topic_index.get(key) {
             return *slot;
         }
-        let topic = Some(Topic {
-            key: key.clone(),
-            name: None,
-            partitions: 0,
-        });
+        let topic = Some(Topic { key: key.clone(), name: None, partitions: 0 });
         let slot = match self.free_topics.pop() {
             Some(slot) => slot,
             None => self.topics.len() as u32,
@@ -269,9 +243,7 @@ impl Parts {
         };
         let hash = self.hasher.hash_one((topic, partition));
         let rows = &self.rows;
-        let same = |slot: &u32| {
-            row(rows, *slot).is_some_and(|r| (r.topic, r.partition) == (topic, partition))
-        };
+        let same = |slot: &u32| row(rows, *slot).is_some_and(|r| (r.topic, r.partition) == (topic, partition));
         let Ok(found) = self.index.find_entry(hash, same) else {
             return false;
         };
@@ -301,13 +273,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn wanted(offset: i64) -> Wanted {
-        Wanted {
-            offset,
-            max_bytes: 1,
-            leader_epoch: -1,
-            last_fetched_epoch: -1,
-            log_start: -1,
-        }
+        Wanted { offset, max_bytes: 1, leader_epoch: -1, last_fetched_epoch: -1, log_start: -1 }
     }
 
     fn key(n: u8) -> TopicKey {
@@ -316,13 +282,7 @@ mod tests {
 
     fn listing(parts: &Parts) -> Vec<(TopicKey, i32, i64)> {
         let targets = parts.targets();
-        let of = |t: &Target| {
-            (
-                targets.topics[t.topic as usize].key.clone(),
-                t.partition,
-                t.wanted.offset,
-            )
-        };
+        let of = |t: &Target| (targets.topics[t.topic as usize].key.clone(), t.partition, t.wanted.offset);
         targets.partitions.iter().map(of).collect()
     }
 
@@ -380,10 +340,6 @@ mod tests {
 
     #[test]
     fn a_row_is_small() {
-        assert!(
-            std::mem::size_of::<Option<Row>>() <= 72,
-            "{}",
-            std::mem::size_of::<Option<Row>>()
-        );
+        assert!(std::mem::size_of::<Option<Row>>() <= 72, "{}", std::mem::size_of::<Option<Row>>());
     }
 }

@@ -66,12 +66,7 @@ impl Field {
     }
 
     const fn new(kind: Kind, first: i16, last: i16) -> Self {
-        Self {
-            kind,
-            first,
-            last,
-            tag: None,
-        }
+        Self { kind, first, last, tag: None }
     }
 
     const fn tagged(mut self, tag: u32) -> Self {
@@ -114,15 +109,7 @@ const fn optional(first: i16, last: i16, fields: &'static [Field]) -> Field {
 
 static INDEX: LazyLock<[Option<&'static Schema>; KEYS]> = LazyLock::new(|| {
     let mut index = [None; KEYS];
-    for schema in [
-        data::SCHEMAS,
-        groups::SCHEMAS,
-        admin::SCHEMAS,
-        rights::SCHEMAS,
-    ]
-    .into_iter()
-    .flatten()
-    {
+    for schema in [data::SCHEMAS, groups::SCHEMAS, admin::SCHEMAS, rights::SCHEMAS].into_iter().flatten() {
         index[schema.api_key as usize] = Some(schema);
     }
     index

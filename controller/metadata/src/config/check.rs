@@ -16,11 +16,7 @@ fn invalid<T>(why: impl Into<String>) -> Result<T, Invalid> {
 /// Items of a list value: separated by commas, surrounding blanks dropped; an empty value is an empty list.
 pub fn list_items(value: &str) -> Vec<&str> {
     let value = value.trim();
-    if value.is_empty() {
-        Vec::new()
-    } else {
-        value.split(',').map(str::trim).collect()
-    }
+    if value.is_empty() { Vec::new() } else { value.split(',').map(str::trim).collect() }
 }
 
 /// Boolean as Kafka reads it: `true` or `false`, any case.
@@ -42,20 +38,8 @@ pub fn check_value(def: &ConfigDef, value: &str) -> Result<(), Invalid> {
             Some(_) => Ok(()),
             None => invalid("must be true or false"),
         },
-        Kind::Int => check_number(
-            def,
-            value,
-            i64::from(i32::MIN),
-            i64::from(i32::MAX),
-            "a 32-bit integer",
-        ),
-        Kind::Short => check_number(
-            def,
-            value,
-            i64::from(i16::MIN),
-            i64::from(i16::MAX),
-            "a 16-bit integer",
-        ),
+        Kind::Int => check_number(def, value, i64::from(i32::MIN), i64::from(i32::MAX), "a 32-bit integer"),
+        Kind::Short => check_number(def, value, i64::from(i16::MIN), i64::from(i16::MAX), "a 16-bit integer"),
         Kind::Long => check_number(def, value, i64::MIN, i64::MAX, "a 64-bit integer"),
         Kind::Double => check_double(def, value),
         Kind::List => check_list(def, value),
@@ -75,26 +59,13 @@ pub fn check_support(def: &ConfigDef, value: &str) -> Result<(), Invalid> {
     if ok { Ok(()) } else { invalid(why) }
 }
 
-fn check_number(
-    def: &ConfigDef,
-    value: &str,
-    lowest: i64,
-    highest: i64,
-    what: &str,
-) -> Result<(), Invalid> {
-    let Some(n) = value
-        .trim()
-        .parse::<i64>()
-        .ok()
-        .filter(|n| (lowest..=highest).contains(n))
-    else {
+fn check_number(def: &ConfigDef, value: &str, lowest: i64, highest: i64, what: &str) -> Result<(), Invalid> {
+    let Some(n) = value.trim().parse::<i64>().ok().filter(|n| (lowest..=highest).contains(n)) else {
         return invalid(format!("not {what}"));
     };
     match def.check {
         Check::AtLeast(least) if n < least => invalid(format!("must be at least {least}")),
-        Check::Between(lo, hi) if n < lo || n > hi => {
-            invalid(format!("must be between {lo} and {hi}"))
-        }
+        Check::Between(lo, hi) if n < lo || n > hi => invalid(format!("must be between {lo} and {hi}")),
         Check::BetweenOr(lo, hi, or) if n != or && (n < lo || n > hi) => {
             invalid(format!("must be between {lo} and {hi}, or {or}"))
         }
@@ -107,9 +78,7 @@ fn check_double(def: &ConfigDef, value: &str) -> Result<(), Invalid> {
         return invalid("not a number");
     };
     match def.check {
-        Check::Ratio(lo, hi) if !(lo..=hi).contains(&x) => {
-            invalid(format!("must be between {lo} and {hi}"))
-        }
+        Check::Ratio(lo, hi) if !(lo..=hi).contains(&x) => invalid(format!("must be between {lo} and {hi}")),
         _ if x.is_nan() => invalid("not a number"),
         _ => Ok(()),
     }
@@ -133,11 +102,7 @@ fn check_list(def: &ConfigDef, value: &str) -> Result<(), Invalid> {
             if let Some(item) = items.iter().find(|item| !words.contains(item)) {
                 return invalid(format!("{item} is not one of {}", words.join(", ")));
             }
-            if items.is_empty() && !may_be_empty {
-                invalid("must not be empty")
-            } else {
-                Ok(())
-            }
+            if items.is_empty() && !may_be_empty { invalid("must not be empty") } else { Ok(()) }
         }
         Check::Distinct(false) if items.is_empty() => invalid("must not be empty"),
         _ => Ok(()),
@@ -146,10 +111,7 @@ fn check_list(def: &ConfigDef, value: &str) -> Result<(), Invalid> {
 
 fn check_throttled(items: &[&str]) -> Result<(), Invalid> {
     let number = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
-    let pair = |s: &&str| {
-        s.split_once(':')
-            .is_some_and(|(p, b)| number(p) && number(b))
-    };
+    let pair = |s: &&str| s.split_once(':').is_some_and(|(p, b)| number(p) && number(b));
     if items == ["*"] || items.iter().all(pair) {
         Ok(())
     } else {
@@ -159,24 +121,20 @@ fn check_throttled(items: &[&str]) -> Result<(), Invalid> {
 
 fn check_string(def: &ConfigDef, value: &str) -> Result<(), Invalid> {
     match def.check {
-        Check::OneOf(words) if !words.contains(&value) => {
-            invalid(format!("must be one of {}", words.join(", ")))
-        }
+        Check::OneOf(words) if !words.contains(&value) => invalid(format!("must be one of {}", words.join(", "))),
         Check::OneOfAnyCase(words) if !words.iter().any(|w| w.eq_ignore_ascii_case(value)) => {
             invalid(format!("must be one of {}", words.join(", ")))
         }
         Check::NonEmpty if value.is_empty() => invalid("must not be empty"),
-        Check::ShareOffsetReset if !is_share_reset(value) => invalid(
-            "must be latest, earliest or by_duration: followed by an ISO 8601 duration such as PT1H",
-        ),
+        Check::ShareOffsetReset if !is_share_reset(value) => {
+            invalid("must be latest, earliest or by_duration: followed by an ISO 8601 duration such as PT1H")
+        }
         _ => Ok(()),
     }
 }
 
 fn is_share_reset(value: &str) -> bool {
-    value == "latest"
-        || value == "earliest"
-        || value.strip_prefix("by_duration:").is_some_and(is_duration)
+    value == "latest" || value == "earliest" || value.strip_prefix("by_duration:").is_some_and(is_duration)
 }
 
 /// `PnDTnHnMn.nS` with at least one part, not negative (`java.time.Duration.parse`).
@@ -198,9 +156,7 @@ fn is_time_part(mut rest: &str) -> bool {
     for (unit, fraction) in [('H', false), ('M', false), ('S', true)] {
         if let Some((number, after)) = rest.split_once(unit) {
             let ok = match number.split_once('.') {
-                Some((whole, part)) if fraction => {
-                    is_digits(whole) && part.len() <= 9 && is_digits(part)
-                }
+                Some((whole, part)) if fraction => is_digits(whole) && part.len() <= 9 && is_digits(part),
                 Some(_) => false,
                 None => is_digits(number),
             };

@@ -104,13 +104,7 @@ pub struct ConfigDef {
 
 impl ConfigDef {
     /// A setting with Kafka's usual properties: medium importance, read-only, honoured.
-    pub const fn new(
-        name: &'static str,
-        kind: Kind,
-        default: &'static str,
-        check: Check,
-        doc: &'static str,
-    ) -> Self {
+    pub const fn new(name: &'static str, kind: Kind, default: &'static str, check: Check, doc: &'static str) -> Self {
         ConfigDef {
             name,
             kind,
@@ -126,59 +120,35 @@ impl ConfigDef {
 
     /// Without a default value.
     pub const fn null(self) -> Self {
-        ConfigDef {
-            default: None,
-            ..self
-        }
+        ConfigDef { default: None, ..self }
     }
 
     pub const fn high(self) -> Self {
-        ConfigDef {
-            importance: Importance::High,
-            ..self
-        }
+        ConfigDef { importance: Importance::High, ..self }
     }
 
     pub const fn low(self) -> Self {
-        ConfigDef {
-            importance: Importance::Low,
-            ..self
-        }
+        ConfigDef { importance: Importance::Low, ..self }
     }
 
     pub const fn cluster_wide(self) -> Self {
-        ConfigDef {
-            dynamic: Dynamic::ClusterWide,
-            ..self
-        }
+        ConfigDef { dynamic: Dynamic::ClusterWide, ..self }
     }
 
     pub const fn per_broker(self) -> Self {
-        ConfigDef {
-            dynamic: Dynamic::PerBroker,
-            ..self
-        }
+        ConfigDef { dynamic: Dynamic::PerBroker, ..self }
     }
 
     pub const fn unused(self) -> Self {
-        ConfigDef {
-            support: Support::KnownUnused,
-            ..self
-        }
+        ConfigDef { support: Support::KnownUnused, ..self }
     }
 
     pub const fn only(self, allowed: &'static [&'static str], why: &'static str) -> Self {
-        ConfigDef {
-            support: Support::Only(allowed, why),
-            ..self
-        }
+        ConfigDef { support: Support::Only(allowed, why), ..self }
     }
 
     pub const fn hidden(self) -> Self {
-        ConfigDef {
-            internal: true,
-            ..self
-        }
+        ConfigDef { internal: true, ..self }
     }
 
     /// Values of such settings are never shown.

@@ -4,16 +4,8 @@
 use super::def::Kind::{Bool, Int, String};
 use super::def::{Check, ConfigDef, Kind};
 
-const fn def(
-    name: &'static str,
-    kind: Kind,
-    default: &'static str,
-    check: Check,
-    doc: &'static str,
-) -> ConfigDef {
-    ConfigDef::new(name, kind, default, check, doc)
-        .cluster_wide()
-        .unused()
+const fn def(name: &'static str, kind: Kind, default: &'static str, check: Check, doc: &'static str) -> ConfigDef {
+    ConfigDef::new(name, kind, default, check, doc).cluster_wide().unused()
 }
 
 #[rustfmt::skip]
@@ -78,54 +70,42 @@ pub fn synonym(group_key: &str) -> Option<&'static str> {
 /// Broker settings that bound a group setting: smallest and largest, where there is one.
 pub fn bounds(group_key: &str) -> (Option<&'static str>, Option<&'static str>) {
     match group_key {
-        "consumer.session.timeout.ms" => (
-            Some("group.consumer.min.session.timeout.ms"),
-            Some("group.consumer.max.session.timeout.ms"),
-        ),
-        "consumer.heartbeat.interval.ms" => (
-            Some("group.consumer.min.heartbeat.interval.ms"),
-            Some("group.consumer.max.heartbeat.interval.ms"),
-        ),
-        "consumer.assignment.interval.ms" => (
-            Some("group.consumer.min.assignment.interval.ms"),
-            Some("group.consumer.max.assignment.interval.ms"),
-        ),
-        "share.session.timeout.ms" => (
-            Some("group.share.min.session.timeout.ms"),
-            Some("group.share.max.session.timeout.ms"),
-        ),
-        "share.heartbeat.interval.ms" => (
-            Some("group.share.min.heartbeat.interval.ms"),
-            Some("group.share.max.heartbeat.interval.ms"),
-        ),
-        "share.assignment.interval.ms" => (
-            Some("group.share.min.assignment.interval.ms"),
-            Some("group.share.max.assignment.interval.ms"),
-        ),
-        "share.delivery.count.limit" => (
-            Some("group.share.min.delivery.count.limit"),
-            Some("group.share.max.delivery.count.limit"),
-        ),
-        "share.record.lock.duration.ms" => (
-            Some("group.share.min.record.lock.duration.ms"),
-            Some("group.share.max.record.lock.duration.ms"),
-        ),
-        "share.partition.max.record.locks" => (
-            Some("group.share.min.partition.max.record.locks"),
-            Some("group.share.max.partition.max.record.locks"),
-        ),
-        "streams.session.timeout.ms" => (
-            Some("group.streams.min.session.timeout.ms"),
-            Some("group.streams.max.session.timeout.ms"),
-        ),
-        "streams.heartbeat.interval.ms" => (
-            Some("group.streams.min.heartbeat.interval.ms"),
-            Some("group.streams.max.heartbeat.interval.ms"),
-        ),
-        "streams.assignment.interval.ms" => (
-            Some("group.streams.min.assignment.interval.ms"),
-            Some("group.streams.max.assignment.interval.ms"),
-        ),
+        "consumer.session.timeout.ms" => {
+            (Some("group.consumer.min.session.timeout.ms"), Some("group.consumer.max.session.timeout.ms"))
+        }
+        "consumer.heartbeat.interval.ms" => {
+            (Some("group.consumer.min.heartbeat.interval.ms"), Some("group.consumer.max.heartbeat.interval.ms"))
+        }
+        "consumer.assignment.interval.ms" => {
+            (Some("group.consumer.min.assignment.interval.ms"), Some("group.consumer.max.assignment.interval.ms"))
+        }
+        "share.session.timeout.ms" => {
+            (Some("group.share.min.session.timeout.ms"), Some("group.share.max.session.timeout.ms"))
+        }
+        "share.heartbeat.interval.ms" => {
+            (Some("group.share.min.heartbeat.interval.ms"), Some("group.share.max.heartbeat.interval.ms"))
+        }
+        "share.assignment.interval.ms" => {
+            (Some("group.share.min.assignment.interval.ms"), Some("group.share.max.assignment.interval.ms"))
+        }
+        "share.delivery.count.limit" => {
+            (Some("group.share.min.delivery.count.limit"), Some("group.share.max.delivery.count.limit"))
+        }
+        "share.record.lock.duration.ms" => {
+            (Some("group.share.min.record.lock.duration.ms"), Some("group.share.max.record.lock.duration.ms"))
+        }
+        "share.partition.max.record.locks" => {
+            (Some("group.share.min.partition.max.record.locks"), Some("group.share.max.partition.max.record.locks"))
+        }
+        "streams.session.timeout.ms" => {
+            (Some("group.streams.min.session.timeout.ms"), Some("group.streams.max.session.timeout.ms"))
+        }
+        "streams.heartbeat.interval.ms" => {
+            (Some("group.streams.min.heartbeat.interval.ms"), Some("group.streams.max.heartbeat.interval.ms"))
+        }
+        "streams.assignment.interval.ms" => {
+            (Some("group.streams.min.assignment.interval.ms"), Some("group.streams.max.assignment.interval.ms"))
+        }
         "streams.num.standby.replicas" => (None, Some("group.streams.max.standby.replicas")),
         _ => (None, None),
     }

@@ -10,36 +10,25 @@ pub mod topic_config;
 
 pub use check::{Invalid, MAX_VALUE_CHARS, check_support, check_value, list_items, parse_bool};
 pub use def::{Check, ConfigDef, Dynamic, Importance, Kind, Support};
-pub use topic_config::{
-    BrokerDefaults, CleanupPolicy, CompressionType, TimestampType, TopicConfig, check_together,
-};
+pub use topic_config::{BrokerDefaults, CleanupPolicy, CompressionType, TimestampType, TopicConfig, check_together};
 
 use crate::error::{ApiError, ErrorCode};
 
 /// Finds a setting in a table that is sorted by name.
 pub fn find(table: &'static [ConfigDef], name: &str) -> Option<&'static ConfigDef> {
-    table
-        .binary_search_by(|def| def.name.cmp(name))
-        .ok()
-        .map(|i| &table[i])
+    table.binary_search_by(|def| def.name.cmp(name)).ok().map(|i| &table[i])
 }
 
 /// Topics of the coordinators. They are created with compaction although nobody may choose it yet: their content is
 /// small, and tools expect the setting.
 pub fn is_internal_topic(name: &str) -> bool {
-    matches!(
-        name,
-        "__consumer_offsets" | "__transaction_state" | "__share_group_state"
-    )
+    matches!(name, "__consumer_offsets" | "__transaction_state" | "__share_group_state")
 }
 
 /// Checks one topic setting: known, of its type, within its limits, served. Errors are `InvalidConfig`.
 pub fn validate_topic(topic: &str, key: &str, value: &str) -> Result<(), ApiError> {
     let Some(def) = find(topic::TABLE, key) else {
-        return Err(ApiError::new(
-            ErrorCode::InvalidConfig,
-            format!("Unknown topic config name: {key}"),
-        ));
+        return Err(ApiError::new(ErrorCode::InvalidConfig, format!("Unknown topic config name: {key}")));
     };
     check(def, value, !is_internal_topic(topic)).map_err(|why| invalid(key, value, &why))
 }
@@ -47,10 +36,7 @@ pub fn validate_topic(topic: &str, key: &str, value: &str) -> Result<(), ApiErro
 /// Checks one group setting. Errors are `InvalidConfig`. The broker's bounds, see [`group::bounds`], come on top.
 pub fn validate_group(key: &str, value: &str) -> Result<(), ApiError> {
     let Some(def) = find(group::TABLE, key) else {
-        return Err(ApiError::new(
-            ErrorCode::InvalidConfig,
-            format!("Unknown group config name: {key}"),
-        ));
+        return Err(ApiError::new(ErrorCode::InvalidConfig, format!("Unknown group config name: {key}")));
     };
     check(def, value, true).map_err(|why| invalid(key, value, &why))
 }
@@ -76,20 +62,13 @@ pub fn check(def: &ConfigDef, value: &str, served: bool) -> Result<(), Invalid> 
         return Err(Invalid(format!("longer than {MAX_VALUE_CHARS} characters")));
     }
     check_value(def, value)?;
-    if served {
-        check_support(def, value)
-    } else {
-        Ok(())
-    }
+    if served { check_support(def, value) } else { Ok(()) }
 }
 
 fn invalid(key: &str, value: &str, why: &Invalid) -> ApiError {
     const SHOWN: usize = 80;
     let shown: String = value.chars().take(SHOWN).collect();
-    ApiError::new(
-        ErrorCode::InvalidConfig,
-        format!("Invalid value {shown} for configuration {key}: {}", why.0),
-    )
+    ApiError::new(ErrorCode::InvalidConfig, format!("Invalid value {shown} for configuration {key}: {}", why.0))
 }
 
 #[cfg(test)]
@@ -97,11 +76,7 @@ mod tests {
     use super::*;
 
     fn tables() -> Vec<&'static ConfigDef> {
-        topic::TABLE
-            .iter()
-            .chain(group::TABLE)
-            .chain(broker::all().iter().copied())
-            .collect()
+        topic::TABLE.iter().chain(group::TABLE).chain(broker::all().iter().copied()).collect()
     }
 
     #[test]
@@ -119,12 +94,7 @@ mod tests {
     fn defaults_pass_their_own_checks() {
         for def in tables() {
             if let Some(default) = def.default {
-                assert_eq!(
-                    check(def, default, true),
-                    Ok(()),
-                    "{} = {default:?}",
-                    def.name
-                );
+                assert_eq!(check(def, default, true), Ok(()), "{} = {default:?}", def.name);
             }
         }
     }
@@ -145,10 +115,7 @@ mod tests {
         }
         for def in group::TABLE {
             let bounds = group::bounds(def.name);
-            for key in [group::synonym(def.name), bounds.0, bounds.1]
-                .into_iter()
-                .flatten()
-            {
+            for key in [group::synonym(def.name), bounds.0, bounds.1].into_iter().flatten() {
                 assert!(broker::find(key).is_some(), "{key}");
             }
         }
@@ -156,13 +123,10 @@ mod tests {
 
     #[test]
     fn topic_defaults_agree_with_broker_defaults() {
-        let from_table =
-            BrokerDefaults::from_broker(|key| broker::find(key)?.default.map(str::to_owned));
+        let from_table = BrokerDefaults::from_broker(|key| broker::find(key)?.default.map(str::to_owned));
         assert_eq!(from_table, BrokerDefaults::default());
         let own = TopicConfig::resolve(
-            topic::TABLE
-                .iter()
-                .filter_map(|d| Some((d.name, d.default?))),
+            topic::TABLE.iter().filter_map(|d| Some((d.name, d.default?))),
             &BrokerDefaults::default(),
         );
         assert_eq!(own, TopicConfig::default());
@@ -192,40 +156,17 @@ mod tests {
         bad("leader.replication.throttled.replicas", "*,0:1");
         bad("min.cleanable.dirty.ratio", "1.5");
         bad("nonsense", "1");
-        assert_eq!(
-            validate_topic("__consumer_offsets", "cleanup.policy", "compact"),
-            Ok(())
-        );
+        assert_eq!(validate_topic("__consumer_offsets", "cleanup.policy", "compact"), Ok(()));
     }
 
     #[test]
     fn group_values() {
-        for good in [
-            "latest",
-            "earliest",
-            "by_duration:PT1H30M",
-            "by_duration:P2DT0.5S",
-            "by_duration:P1D",
-        ] {
-            assert_eq!(
-                validate_group("share.auto.offset.reset", good),
-                Ok(()),
-                "{good}"
-            );
+        for good in ["latest", "earliest", "by_duration:PT1H30M", "by_duration:P2DT0.5S", "by_duration:P1D"] {
+            assert_eq!(validate_group("share.auto.offset.reset", good), Ok(()), "{good}");
         }
-        for bad in [
-            "",
-            "none",
-            "by_duration:",
-            "by_duration:1h",
-            "by_duration:P",
-            "by_duration:PT",
-            "by_duration:PT1",
-        ] {
-            assert!(
-                validate_group("share.auto.offset.reset", bad).is_err(),
-                "{bad}"
-            );
+        for bad in ["", "none", "by_duration:", "by_duration:1h", "by_duration:P", "by_duration:PT", "by_duration:PT1"]
+        {
+            assert!(validate_group("share.auto.offset.reset", bad).is_err(), "{bad}");
         }
     }
 
@@ -245,9 +186,6 @@ mod tests {
             _ => None,
         });
         let config = TopicConfig::resolve([("max.message.bytes", "99")], &broker);
-        assert_eq!(
-            (config.retention_ms, config.max_message_bytes),
-            (120_000, 99)
-        );
+        assert_eq!((config.retention_ms, config.max_message_bytes), (120_000, 99));
     }
 }

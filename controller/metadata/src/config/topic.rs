@@ -10,13 +10,7 @@ const LONG_MAX: &str = "9223372036854775807";
 /// Compression names of `compression.type`.
 pub const COMPRESSIONS: &[&str] = &["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"];
 
-const fn def(
-    name: &'static str,
-    kind: Kind,
-    default: &'static str,
-    check: Check,
-    doc: &'static str,
-) -> ConfigDef {
+const fn def(name: &'static str, kind: Kind, default: &'static str, check: Check, doc: &'static str) -> ConfigDef {
     ConfigDef::new(name, kind, default, check, doc).cluster_wide()
 }
 
@@ -105,10 +99,7 @@ pub fn synonyms(topic_key: &str) -> &'static [(&'static str, Scale)] {
         "delete.retention.ms" => &[("log.cleaner.delete.retention.ms", Same)],
         "file.delete.delay.ms" => &[("log.segment.delete.delay.ms", Same)],
         "flush.messages" => &[("log.flush.interval.messages", Same)],
-        "flush.ms" => &[
-            ("log.flush.interval.ms", Same),
-            ("log.flush.scheduler.interval.ms", Same),
-        ],
+        "flush.ms" => &[("log.flush.interval.ms", Same), ("log.flush.scheduler.interval.ms", Same)],
         "index.interval.bytes" => &[("log.index.interval.bytes", Same)],
         "local.retention.bytes" => &[("log.local.retention.bytes", Same)],
         "local.retention.ms" => &[("log.local.retention.ms", Same)],
@@ -122,17 +113,12 @@ pub fn synonyms(topic_key: &str) -> &'static [(&'static str, Scale)] {
         "min.insync.replicas" => &[("min.insync.replicas", Same)],
         "preallocate" => &[("log.preallocate", Same)],
         "retention.bytes" => &[("log.retention.bytes", Same)],
-        "retention.ms" => &[
-            ("log.retention.ms", Same),
-            ("log.retention.minutes", MinutesToMs),
-            ("log.retention.hours", HoursToMs),
-        ],
+        "retention.ms" => {
+            &[("log.retention.ms", Same), ("log.retention.minutes", MinutesToMs), ("log.retention.hours", HoursToMs)]
+        }
         "segment.bytes" => &[("log.segment.bytes", Same)],
         "segment.index.bytes" => &[("log.index.size.max.bytes", Same)],
-        "segment.jitter.ms" => &[
-            ("log.roll.jitter.ms", Same),
-            ("log.roll.jitter.hours", HoursToMs),
-        ],
+        "segment.jitter.ms" => &[("log.roll.jitter.ms", Same), ("log.roll.jitter.hours", HoursToMs)],
         "segment.ms" => &[("log.roll.ms", Same), ("log.roll.hours", HoursToMs)],
         "unclean.leader.election.enable" => &[("unclean.leader.election.enable", Same)],
         _ => &[],

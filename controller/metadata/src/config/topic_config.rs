@@ -76,10 +76,7 @@ impl Default for TopicConfig {
     /// Kafka's defaults for a broker without any setting.
     fn default() -> Self {
         TopicConfig {
-            cleanup_policy: CleanupPolicy {
-                delete: true,
-                compact: false,
-            },
+            cleanup_policy: CleanupPolicy { delete: true, compact: false },
             compression_type: CompressionType::Producer,
             gzip_level: -1,
             lz4_level: 9,
@@ -115,9 +112,7 @@ impl BrokerDefaults {
     pub fn from_broker(value: impl Fn(&str) -> Option<String>) -> Self {
         let mut config = TopicConfig::default();
         for def in TABLE {
-            let found = synonyms(def.name)
-                .iter()
-                .find_map(|(key, unit)| value(key).map(|v| scale(&v, *unit)));
+            let found = synonyms(def.name).iter().find_map(|(key, unit)| value(key).map(|v| scale(&v, *unit)));
             if let Some(found) = found {
                 config.set(def.name, &found);
             }
@@ -155,14 +150,11 @@ impl TopicConfig {
         match key {
             "cleanup.policy" => {
                 let items = list_items(value);
-                self.cleanup_policy = CleanupPolicy {
-                    delete: items.contains(&"delete"),
-                    compact: items.contains(&"compact"),
-                };
+                self.cleanup_policy =
+                    CleanupPolicy { delete: items.contains(&"delete"), compact: items.contains(&"compact") };
             }
             "compression.type" => {
-                self.compression_type =
-                    CompressionType::parse(value.trim()).unwrap_or(self.compression_type);
+                self.compression_type = CompressionType::parse(value.trim()).unwrap_or(self.compression_type);
             }
             "compression.gzip.level" => put(&mut self.gzip_level, value),
             "compression.lz4.level" => put(&mut self.lz4_level, value),
@@ -179,12 +171,8 @@ impl TopicConfig {
                 "LogAppendTime" => self.message_timestamp_type = TimestampType::LogAppendTime,
                 _ => {}
             },
-            "message.timestamp.after.max.ms" => {
-                put(&mut self.message_timestamp_after_max_ms, value)
-            }
-            "message.timestamp.before.max.ms" => {
-                put(&mut self.message_timestamp_before_max_ms, value)
-            }
+            "message.timestamp.after.max.ms" => put(&mut self.message_timestamp_after_max_ms, value),
+            "message.timestamp.before.max.ms" => put(&mut self.message_timestamp_before_max_ms, value),
             "min.insync.replicas" => put(&mut self.min_insync_replicas, value),
             "retention.bytes" => put(&mut self.retention_bytes, value),
             "retention.ms" => put(&mut self.retention_ms, value),
@@ -192,8 +180,7 @@ impl TopicConfig {
             "segment.ms" => put(&mut self.segment_ms, value),
             "segment.jitter.ms" => put(&mut self.segment_jitter_ms, value),
             "unclean.leader.election.enable" => {
-                self.unclean_leader_election_enable =
-                    parse_bool(value).unwrap_or(self.unclean_leader_election_enable);
+                self.unclean_leader_election_enable = parse_bool(value).unwrap_or(self.unclean_leader_election_enable);
             }
             _ => {}
         }

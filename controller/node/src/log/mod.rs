@@ -17,9 +17,7 @@ use openraft::{LogState, OptionalSend, RaftLogReader};
 use parking_lot::Mutex;
 
 use self::writer::{Done, Job, Writer};
-use crate::codec::{
-    entry_from_pb, entry_to_pb, log_id_from_pb, log_id_to_pb, unreadable, vote_from_pb, vote_to_pb,
-};
+use crate::codec::{entry_from_pb, entry_to_pb, log_id_from_pb, log_id_to_pb, unreadable, vote_from_pb, vote_to_pb};
 use crate::keys;
 use crate::raft::{Entry, LogId, Types, Vote};
 
@@ -41,10 +39,7 @@ struct State {
 
 impl State {
     fn next_index(&self) -> u64 {
-        self.last
-            .as_ref()
-            .or(self.purged.as_ref())
-            .map_or(0, |id| id.index() + 1)
+        self.last.as_ref().or(self.purged.as_ref()).map_or(0, |id| id.index() + 1)
     }
 
     fn first_index(&self) -> u64 {
@@ -57,10 +52,7 @@ impl State {
         self.recent.push_back((entry, bytes));
         while self.recent_bytes > RECENT_BYTES
             && self.recent.len() > 1
-            && self
-                .recent
-                .front()
-                .is_some_and(|(e, _)| e.log_id.index() <= self.durable)
+            && self.recent.front().is_some_and(|(e, _)| e.log_id.index() <= self.durable)
         {
             self.pop_front();
         }
@@ -91,15 +83,9 @@ fn failed(error: StoreError) -> io::Error {
     io::Error::other(error)
 }
 
-fn row<M: millrace_rpc::Message + Default>(
-    kv: &dyn Kv,
-    key: &[u8],
-    what: &str,
-) -> io::Result<Option<M>> {
+fn row<M: millrace_rpc::Message + Default>(kv: &dyn Kv, key: &[u8], what: &str) -> io::Result<Option<M>> {
     let bytes = kv.get(key).map_err(failed)?;
-    bytes
-        .map(|b| decode(&b).map_err(|e| unreadable(what, &e)))
-        .transpose()
+    bytes.map(|b| decode(&b).map_err(|e| unreadable(what, &e))).transpose()
 }
 
 fn decode_entry(bytes: &[u8]) -> io::Result<Entry> {
@@ -111,34 +97,18 @@ impl Log {
     /// Opens the log that is in the store. Blocks on the disk.
     pub fn open(kv: Arc<dyn Kv>) -> io::Result<Log> {
         let vote = row::<pb::Vote>(&*kv, keys::VOTE, "the vote")?.map(|v| vote_from_pb(&v));
-        let purged = row::<pb::LogId>(&*kv, keys::PURGED, "the purged log id")?
-            .map(|id| log_id_from_pb(&id));
+        let purged = row::<pb::LogId>(&*kv, keys::PURGED, "the purged log id")?.map(|id| log_id_from_pb(&id));
         let first = purged.as_ref().map_or(0, |id: &LogId| id.index() + 1);
         let mut newest = None;
         // The log is short: it is cut after every snapshot.
-        kv.scan(
-            &keys::entry(first),
-            &keys::entries_end(),
-            &mut |_, value| {
-                newest = Some(value.to_vec());
-                true
-            },
-        )
+        kv.scan(&keys::entry(first), &keys::entries_end(), &mut |_, value| {
+            newest = Some(value.to_vec());
+            true
+        })
         .map_err(failed)?;
-        let last = newest
-            .map(|bytes| decode_entry(&bytes))
-            .transpose()?
-            .map(|e| e.log_id)
-            .or(purged);
+        let last = newest.map(|bytes| decode_entry(&bytes)).transpose()?.map(|e| e.log_id).or(purged);
         let durable = last.as_ref().map_or(0, |id| id.index());
-        let state = State {
-            vote,
-            purged,
-            last,
-            recent: VecDeque::new(),
-            recent_bytes: 0,
-            durable,
-        };
+        let state = State { vote, purged, last, recent: VecDeque::new(), recent_bytes: 0, durable };
         let state = Arc::new(Mutex::new(state));
         let shared = Arc::clone(&state);
         let writer = Writer::start(Arc::clone(&kv), move |index| shared.lock().durable = index)?;
@@ -177,21 +147,11 @@ impl Log {
                 if from >= to {
                     return Ok(entries);
                 }
-                let oldest = state
-                    .recent
-                    .front()
-                    .map_or(state.next_index(), |(e, _)| e.log_id.index());
+                let oldest = state.recent.front().map_or(state.next_index(), |(e, _)| e.log_id.index());
                 if from >= oldest {
                     let skip = (from - oldest) as usize;
                     let count = (to - from) as usize;
-                    entries.extend(
-                        state
-                            .recent
-                            .iter()
-                            .skip(skip)
-                            .take(count)
-                            .map(|(e, _)| e.clone()),
-                    );
+                    entries.extend(state.recent.iter().skip(skip).take(count).map(|(e, _)| e.clone()));
                     return Ok(entries);
                 }
                 oldest.min(to)
@@ -200,9 +160,7 @@ impl Log {
             let read = tokio::task::spawn_blocking(move || Log::read_disk(&*kv, from, in_memory));
             let mut read = read.await.map_err(io::Error::other)??;
             // Raft itself finds and reports what is missing.
-            from = read
-                .last()
-                .map_or(in_memory, |last| last.log_id.index() + 1);
+            from = read.last().map_or(in_memory, |last| last.log_id.index() + 1);
             entries.append(&mut read);
             if !whole {
                 return Ok(entries);
@@ -238,11 +196,7 @@ impl RaftLogReader<Types> for Log {
         Ok(self.state.lock().vote)
     }
 
-    async fn limited_get_log_entries(
-        &mut self,
-        start: u64,
-        end: u64,
-    ) -> Result<Vec<Entry>, io::Error> {
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
         self.read(start, end, false).await
     }
 }
@@ -252,10 +206,7 @@ impl RaftLogStorage<Types> for Log {
 
     async fn get_log_state(&mut self) -> Result<LogState<Types>, io::Error> {
         let state = self.state.lock();
-        Ok(LogState {
-            last_purged_log_id: state.purged,
-            last_log_id: state.last,
-        })
+        Ok(LogState { last_purged_log_id: state.purged, last_log_id: state.last })
     }
 
     async fn get_log_reader(&mut self) -> Log {
@@ -277,19 +228,11 @@ impl RaftLogStorage<Types> for Log {
             Some(id) => batch.put(keys::COMMITTED, encode(&log_id_to_pb(&id))),
             None => batch.delete(keys::COMMITTED),
         };
-        self.writer.submit(Job {
-            batch,
-            durable: false,
-            done: Done::Nobody,
-            flushed: None,
-        })
+        self.writer.submit(Job { batch, durable: false, done: Done::Nobody, flushed: None })
     }
 
     async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
-        Ok(
-            row::<pb::LogId>(&*self.kv, keys::COMMITTED, "the committed log id")?
-                .map(|id| log_id_from_pb(&id)),
-        )
+        Ok(row::<pb::LogId>(&*self.kv, keys::COMMITTED, "the committed log id")?.map(|id| log_id_from_pb(&id)))
     }
 
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<Types>) -> Result<(), io::Error>
@@ -307,23 +250,14 @@ impl RaftLogStorage<Types> for Log {
             batch.put(keys::entry(index), bytes);
             self.state.lock().push(entry, length);
         }
-        self.writer.submit(Job {
-            batch,
-            durable: true,
-            done: Done::Raft(callback),
-            flushed,
-        })
+        self.writer.submit(Job { batch, durable: true, done: Done::Raft(callback), flushed })
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
         let from = last.as_ref().map_or(0, |id| id.index() + 1);
         {
             let mut state = self.state.lock();
-            while state
-                .recent
-                .back()
-                .is_some_and(|(e, _)| e.log_id.index() >= from)
-            {
+            while state.recent.back().is_some_and(|(e, _)| e.log_id.index() >= from) {
                 state.pop_back();
             }
             if state.next_index() > from {
@@ -342,30 +276,17 @@ impl RaftLogStorage<Types> for Log {
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
         {
             let mut state = self.state.lock();
-            while state
-                .recent
-                .front()
-                .is_some_and(|(e, _)| e.log_id.index() <= upto.index())
-            {
+            while state.recent.front().is_some_and(|(e, _)| e.log_id.index() <= upto.index()) {
                 state.pop_front();
             }
             state.purged = Some(upto);
-            if state
-                .last
-                .as_ref()
-                .is_none_or(|last| last.index() < upto.index())
-            {
+            if state.last.as_ref().is_none_or(|last| last.index() < upto.index()) {
                 state.last = Some(upto);
             }
         }
         let mut batch = KvBatch::default();
         batch.put(keys::PURGED, encode(&log_id_to_pb(&upto)));
         batch.delete_range(keys::entry(0), keys::entry(upto.index() + 1));
-        self.writer.submit(Job {
-            batch,
-            durable: false,
-            done: Done::Nobody,
-            flushed: None,
-        })
+        self.writer.submit(Job { batch, durable: false, done: Done::Nobody, flushed: None })
     }
 }

@@ -50,22 +50,14 @@ impl Writer {
     }
 
     pub fn submit(&self, job: Job) -> io::Result<()> {
-        self.jobs
-            .send(job)
-            .map_err(|_| io::Error::other("the metadata log is closed"))
+        self.jobs.send(job).map_err(|_| io::Error::other("the metadata log is closed"))
     }
 
     /// Writes and waits until that is durable.
     pub async fn write(&self, batch: KvBatch) -> io::Result<()> {
         let (done, end) = oneshot::channel();
-        self.submit(Job {
-            batch,
-            durable: true,
-            done: Done::Caller(done),
-            flushed: None,
-        })?;
-        end.await
-            .map_err(|_| io::Error::other("the metadata log is closed"))?
+        self.submit(Job { batch, durable: true, done: Done::Caller(done), flushed: None })?;
+        end.await.map_err(|_| io::Error::other("the metadata log is closed"))?
     }
 }
 
@@ -81,9 +73,7 @@ fn run(kv: &dyn Kv, queue: &Receiver<Job>, flushed: impl Fn(u64)) {
         }
         let mut batch = KvBatch::default();
         let durable = group.iter().any(|job| job.durable);
-        group
-            .iter_mut()
-            .for_each(|job| batch.ops.append(&mut job.batch.ops));
+        group.iter_mut().for_each(|job| batch.ops.append(&mut job.batch.ops));
         if broken.is_none()
             && let Err(error) = kv.write(batch, durable)
         {
@@ -91,9 +81,7 @@ fn run(kv: &dyn Kv, queue: &Receiver<Job>, flushed: impl Fn(u64)) {
             broken = Some(error.to_string());
         }
         for job in group {
-            let result = broken
-                .as_ref()
-                .map_or(Ok(()), |what| Err(io::Error::other(what.clone())));
+            let result = broken.as_ref().map_or(Ok(()), |what| Err(io::Error::other(what.clone())));
             if let (Ok(()), Some(index)) = (&result, job.flushed) {
                 flushed(index);
             }

@@ -18,24 +18,15 @@ use crate::compact::RECORDS_MAX;
 use crate::{Controller, ControllerOptions, StartError};
 
 fn options() -> ControllerOptions {
-    ControllerOptions {
-        seed: 7,
-        ..ControllerOptions::new(1, "memory")
-    }
+    ControllerOptions { seed: 7, ..ControllerOptions::new(1, "memory") }
 }
 
 async fn start(kv: &Arc<MemoryKv>) -> Controller {
-    Controller::start_on(kv.clone(), options(), RECORDS_MAX)
-        .await
-        .unwrap()
+    Controller::start_on(kv.clone(), options(), RECORDS_MAX).await.unwrap()
 }
 
 pub(crate) fn registration(incarnation: u8) -> BrokerRegistration {
-    let range = |f: &features::Feature| FeatureRange {
-        name: f.name.to_owned(),
-        min: f.min,
-        max: f.max,
-    };
+    let range = |f: &features::Feature| FeatureRange { name: f.name.to_owned(), min: f.min, max: f.max };
     BrokerRegistration {
         id: 1,
         incarnation: IncarnationId([incarnation; 16]),
@@ -48,11 +39,7 @@ pub(crate) fn registration(incarnation: u8) -> BrokerRegistration {
 
 async fn join(controller: &Controller, incarnation: u8) {
     let cluster_id = controller.cluster_id().to_owned();
-    let command = Command::RegisterBroker {
-        cluster_id,
-        registration: registration(incarnation),
-        unclean: false,
-    };
+    let command = Command::RegisterBroker { cluster_id, registration: registration(incarnation), unclean: false };
     let Reply::RegisterBroker(Ok(registered)) = controller.submit(command).await.unwrap() else {
         panic!("not registered")
     };
@@ -65,27 +52,15 @@ async fn join(controller: &Controller, incarnation: u8) {
         want_shutdown: false,
         offline_dirs: Vec::new(),
     };
-    let Reply::BrokerHeartbeat(Ok(state)) = controller
-        .submit(Command::BrokerHeartbeat(beat))
-        .await
-        .unwrap()
-    else {
+    let Reply::BrokerHeartbeat(Ok(state)) = controller.submit(Command::BrokerHeartbeat(beat)).await.unwrap() else {
         panic!("no heartbeat")
     };
     assert!(!state.fenced);
 }
 
 async fn create(controller: &Controller, names: &[String], partitions: i32) -> bool {
-    let topics = names
-        .iter()
-        .map(|n| NewTopic::new(n.clone(), partitions, 1))
-        .collect();
-    let reply = controller
-        .submit(Command::CreateTopics {
-            topics,
-            validate_only: false,
-        })
-        .await;
+    let topics = names.iter().map(|n| NewTopic::new(n.clone(), partitions, 1)).collect();
+    let reply = controller.submit(Command::CreateTopics { topics, validate_only: false }).await;
     matches!(reply, Ok(Reply::CreateTopics(results)) if results.iter().all(|r| r.is_ok()))
 }
 
@@ -97,33 +72,17 @@ async fn topics_and_configs_survive_a_restart() {
     assert!(create(&controller, &["a".into(), "b".into(), "gone".into()], 3).await);
     let change = ConfigChange {
         resource: ConfigResource::topic("a"),
-        ops: vec![ConfigOp {
-            key: "retention.ms".into(),
-            op: ConfigOpKind::Set,
-            value: Some("1000".into()),
-        }],
+        ops: vec![ConfigOp { key: "retention.ms".into(), op: ConfigOpKind::Set, value: Some("1000".into()) }],
         replace: false,
     };
-    let alter = Command::AlterConfigs {
-        changes: vec![change],
-        validate_only: false,
-    };
-    let Reply::AlterConfigs(results) = controller.submit(alter).await.unwrap() else {
-        panic!()
-    };
+    let alter = Command::AlterConfigs { changes: vec![change], validate_only: false };
+    let Reply::AlterConfigs(results) = controller.submit(alter).await.unwrap() else { panic!() };
     assert_eq!(results[0].1, Ok(()));
-    let delete = Command::DeleteTopics {
-        topics: vec![TopicRef::Name("gone".into())],
-    };
-    let Reply::DeleteTopics(results) = controller.submit(delete).await.unwrap() else {
-        panic!()
-    };
+    let delete = Command::DeleteTopics { topics: vec![TopicRef::Name("gone".into())] };
+    let Reply::DeleteTopics(results) = controller.submit(delete).await.unwrap() else { panic!() };
     assert!(results[0].is_ok());
     let before = controller.images().borrow().clone();
-    assert_eq!(
-        before.topics().map(|t| &*t.name).collect::<Vec<_>>(),
-        ["a", "b"]
-    );
+    assert_eq!(before.topics().map(|t| &*t.name).collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!(before.partition("a", 2).unwrap().leader, 1);
     controller.shutdown().await;
 
@@ -153,22 +112,13 @@ impl Kv for Power {
         self.kv.get(key)
     }
 
-    fn scan(
-        &self,
-        from: &[u8],
-        to: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
-    ) -> Result<(), StoreError> {
+    fn scan(&self, from: &[u8], to: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
         self.kv.scan(from, to, visit)
     }
 
     fn write(&self, batch: KvBatch, durable: bool) -> Result<(), StoreError> {
         let off = self.off.read();
-        if *off {
-            Err(StoreError::Closed)
-        } else {
-            self.kv.write(batch, durable)
-        }
+        if *off { Err(StoreError::Closed) } else { self.kv.write(batch, durable) }
     }
 }
 
@@ -176,13 +126,8 @@ impl Kv for Power {
 async fn a_crash_at_any_point_loses_nothing_acknowledged() {
     for round in 0..20u64 {
         let kv = Arc::new(MemoryKv::new());
-        let power = Arc::new(Power {
-            kv: kv.clone(),
-            off: RwLock::new(false),
-        });
-        let controller = Controller::start_on(power.clone(), options(), RECORDS_MAX)
-            .await
-            .unwrap();
+        let power = Arc::new(Power { kv: kv.clone(), off: RwLock::new(false) });
+        let controller = Controller::start_on(power.clone(), options(), RECORDS_MAX).await.unwrap();
         let controller = Arc::new(controller);
         join(&controller, 1).await;
         let mut acked: Vec<String> = Vec::new();
@@ -192,9 +137,7 @@ async fn a_crash_at_any_point_loses_nothing_acknowledged() {
             tokio::spawn(async move {
                 for n in 0..50 {
                     let name = format!("t{client}-{n}");
-                    if create(&controller, std::slice::from_ref(&name), 2).await
-                        && sender.send(name).is_err()
-                    {
+                    if create(&controller, std::slice::from_ref(&name), 2).await && sender.send(name).is_err() {
                         return;
                     }
                 }
@@ -212,11 +155,7 @@ async fn a_crash_at_any_point_loses_nothing_acknowledged() {
         let survivor = start(&kv).await;
         let image = survivor.images().borrow().clone();
         for name in &acked {
-            assert_eq!(
-                image.topic(name).map(|t| t.partitions.len()),
-                Some(2),
-                "{name} in round {round}"
-            );
+            assert_eq!(image.topic(name).map(|t| t.partitions.len()), Some(2), "{name} in round {round}");
         }
         survivor.shutdown().await;
     }
@@ -225,9 +164,7 @@ async fn a_crash_at_any_point_loses_nothing_acknowledged() {
 #[tokio::test(flavor = "multi_thread")]
 async fn snapshots_cut_the_log_and_restore_the_image() {
     let kv = Arc::new(MemoryKv::new());
-    let controller = Controller::start_on(kv.clone(), options(), 100)
-        .await
-        .unwrap();
+    let controller = Controller::start_on(kv.clone(), options(), 100).await.unwrap();
     join(&controller, 1).await;
     for n in 0..300 {
         assert!(create(&controller, &[format!("t{n}")], 1).await);
@@ -255,30 +192,14 @@ async fn another_cluster_or_node_is_refused() {
     let controller = start(&kv).await;
     let cluster = controller.cluster_id().to_owned();
     controller.shutdown().await;
-    let other = ControllerOptions {
-        cluster_id: Some("other".into()),
-        ..options()
-    };
+    let other = ControllerOptions { cluster_id: Some("other".into()), ..options() };
     let refused = Controller::start_on(kv.clone(), other, RECORDS_MAX).await;
     assert!(matches!(refused, Err(StartError::WrongCluster { found, .. }) if found == cluster));
-    let other = ControllerOptions {
-        node_id: 2,
-        ..options()
-    };
+    let other = ControllerOptions { node_id: 2, ..options() };
     let refused = Controller::start_on(kv.clone(), other, RECORDS_MAX).await;
-    assert!(matches!(
-        refused,
-        Err(StartError::WrongNode { found: 1, .. })
-    ));
-    let same = ControllerOptions {
-        cluster_id: Some(cluster),
-        ..options()
-    };
-    Controller::start_on(kv, same, RECORDS_MAX)
-        .await
-        .unwrap()
-        .shutdown()
-        .await;
+    assert!(matches!(refused, Err(StartError::WrongNode { found: 1, .. })));
+    let same = ControllerOptions { cluster_id: Some(cluster), ..options() };
+    Controller::start_on(kv, same, RECORDS_MAX).await.unwrap().shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -300,9 +221,7 @@ async fn starts_fast_on_a_disk() {
     let dir = tempfile::tempdir().unwrap();
     for round in ["fresh", "again", "third"] {
         let begin = Instant::now();
-        let controller = Controller::start(ControllerOptions::new(1, dir.path().join("metadata")))
-            .await
-            .unwrap();
+        let controller = Controller::start(ControllerOptions::new(1, dir.path().join("metadata"))).await.unwrap();
         let took = begin.elapsed();
         println!("start, {round}: {took:?}");
         assert!(took.as_secs() < 5);

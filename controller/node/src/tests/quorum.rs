@@ -21,16 +21,13 @@ struct Node {
 
 impl Node {
     async fn start(&self) -> Controller {
-        let started =
-            Controller::start_on(self.kv.clone(), self.options.clone(), self.snapshot_after);
+        let started = Controller::start_on(self.kv.clone(), self.options.clone(), self.snapshot_after);
         started.await.unwrap()
     }
 }
 
 fn three(snapshot_after: usize) -> Vec<Node> {
-    let listeners: Vec<TcpListener> = (0..3)
-        .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
-        .collect();
+    let listeners: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     let voter = |(id, listener): (i32, &TcpListener)| InitialVoter {
         node_id: id,
         dir: DirId([id as u8; 16]),
@@ -65,10 +62,7 @@ fn leader_of(controllers: &[Controller]) -> usize {
 async fn has_topics(controller: &Controller, count: usize) {
     let mut images = controller.images();
     let seen = images.wait_for(|image| image.topic_count() == count);
-    tokio::time::timeout(PATIENCE, seen)
-        .await
-        .expect("the image stays behind")
-        .unwrap();
+    tokio::time::timeout(PATIENCE, seen).await.expect("the image stays behind").unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,23 +74,11 @@ async fn every_controller_takes_commands_and_has_the_same_image() {
     join(follower, 1).await;
     // The answer comes when the follower's own image shows the topic.
     assert!(create(follower, &["a".into()], 3).await);
-    assert_eq!(
-        follower
-            .images()
-            .borrow()
-            .topic("a")
-            .unwrap()
-            .partitions
-            .len(),
-        3
-    );
+    assert_eq!(follower.images().borrow().topic("a").unwrap().partitions.len(), 3);
     for controller in &controllers {
         has_topics(controller, 1).await;
         let quorum = controller.quorum();
-        assert_eq!(
-            (quorum.leader, quorum.voters.len()),
-            (Some(leader as i32 + 1), 3)
-        );
+        assert_eq!((quorum.leader, quorum.voters.len()), (Some(leader as i32 + 1), 3));
     }
     for controller in controllers {
         controller.shutdown().await;
@@ -117,23 +99,13 @@ async fn a_new_leader_has_everything_and_a_late_voter_gets_a_snapshot() {
     let late = nodes[absent].start().await;
     has_topics(&late, 200).await;
     let leader = controllers[0].quorum().leader.unwrap();
-    let at = nodes
-        .iter()
-        .enumerate()
-        .filter(|(i, _)| *i != absent)
-        .position(|(i, _)| i as i32 + 1 == leader)
-        .unwrap();
+    let at = nodes.iter().enumerate().filter(|(i, _)| *i != absent).position(|(i, _)| i as i32 + 1 == leader).unwrap();
     controllers.remove(at).shutdown().await;
     let rest = controllers.remove(0);
     let after = ["after".to_owned()];
     assert!(eventually(|| create(&late, &after, 1)).await);
     has_topics(&rest, 201).await;
-    assert!(
-        rest.images()
-            .borrow()
-            .topics()
-            .eq(late.images().borrow().topics())
-    );
+    assert!(rest.images().borrow().topics().eq(late.images().borrow().topics()));
     late.shutdown().await;
     rest.shutdown().await;
 }
@@ -150,13 +122,7 @@ async fn eventually<F: Future<Output = bool>>(attempt: impl Fn() -> F) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_no_voter_does_not_start() {
     let nodes = three(usize::MAX);
-    let stranger = ControllerOptions {
-        dir_id: Some(DirId([9; 16])),
-        ..nodes[0].options.clone()
-    };
+    let stranger = ControllerOptions { dir_id: Some(DirId([9; 16])), ..nodes[0].options.clone() };
     let refused = Controller::start_on(Arc::new(MemoryKv::new()), stranger, usize::MAX).await;
-    assert!(matches!(
-        refused,
-        Err(StartError::NotAVoter { node: 1, .. })
-    ));
+    assert!(matches!(refused, Err(StartError::NotAVoter { node: 1, .. })));
 }

@@ -1,8 +1,6 @@
 //! Brokers come, live and go; features and producer ids.
 
-use millrace_metadata::command::{
-    FeatureChange, FeatureChangeKind, HeartbeatState, NewTopic, ProducerIdBlock,
-};
+use millrace_metadata::command::{FeatureChange, FeatureChangeKind, HeartbeatState, NewTopic, ProducerIdBlock};
 use millrace_metadata::record::BrokerRegistration;
 use millrace_metadata::{Command, DirId, ErrorCode, Reply, features};
 
@@ -10,9 +8,7 @@ use super::{Cluster, code, registration};
 use crate::{Session, Sessions};
 
 fn heart(reply: Reply) -> HeartbeatState {
-    let Reply::BrokerHeartbeat(result) = reply else {
-        panic!("wrong reply")
-    };
+    let Reply::BrokerHeartbeat(result) = reply else { panic!("wrong reply") };
     result.unwrap()
 }
 
@@ -46,10 +42,7 @@ fn the_same_incarnation_keeps_its_state_and_a_new_one_starts_fenced() {
     let leader_epoch = cluster.partition("a").leader_epoch;
     heart(cluster.beat(1, |_| {}));
     let partition = cluster.partition("a");
-    assert_eq!(
-        (partition.leader, &partition.isr[..], partition.recovering),
-        (1, &[1][..], false)
-    );
+    assert_eq!((partition.leader, &partition.isr[..], partition.recovering), (1, &[1][..], false));
     assert_eq!(partition.leader_epoch, leader_epoch + 1);
 }
 
@@ -59,17 +52,11 @@ fn after_an_unclean_stop_the_last_known_leader_leads_and_recovers() {
     cluster.create(NewTopic::new("a", 1, 1)).unwrap();
     cluster.register(registration(1, 2), true).unwrap();
     let partition = cluster.partition("a");
-    assert_eq!(
-        (partition.leader, partition.isr.len(), partition.elr.len()),
-        (-1, 0, 0)
-    );
+    assert_eq!((partition.leader, partition.isr.len(), partition.elr.len()), (-1, 0, 0));
     assert_eq!(partition.last_known_elr[..], [1]);
     heart(cluster.beat(1, |_| {}));
     let partition = cluster.partition("a");
-    assert_eq!(
-        (partition.leader, &partition.isr[..], partition.recovering),
-        (1, &[1][..], true)
-    );
+    assert_eq!((partition.leader, &partition.isr[..], partition.recovering), (1, &[1][..], true));
     assert!(partition.last_known_elr.is_empty());
 }
 
@@ -78,57 +65,21 @@ fn registration_refuses() {
     use ErrorCode::*;
     let mut cluster = Cluster::of(1);
     let base = || registration(2, 1);
-    let zero = BrokerRegistration {
-        dirs: vec![DirId::UNASSIGNED],
-        ..base()
-    };
-    let twice = BrokerRegistration {
-        dirs: vec![DirId([7; 16]); 2],
-        ..base()
-    };
-    let foreign = BrokerRegistration {
-        dirs: registration(1, 1).dirs,
-        ..base()
-    };
-    for bad in [
-        BrokerRegistration {
-            dirs: Vec::new(),
-            ..base()
-        },
-        zero,
-        twice,
-        foreign,
-    ] {
-        assert_eq!(
-            code(cluster.register(bad, false)),
-            Some(InvalidRegistration)
-        );
+    let zero = BrokerRegistration { dirs: vec![DirId::UNASSIGNED], ..base() };
+    let twice = BrokerRegistration { dirs: vec![DirId([7; 16]); 2], ..base() };
+    let foreign = BrokerRegistration { dirs: registration(1, 1).dirs, ..base() };
+    for bad in [BrokerRegistration { dirs: Vec::new(), ..base() }, zero, twice, foreign] {
+        assert_eq!(code(cluster.register(bad, false)), Some(InvalidRegistration));
     }
-    let old = BrokerRegistration {
-        features: Vec::new(),
-        ..base()
-    };
+    let old = BrokerRegistration { features: Vec::new(), ..base() };
     assert_eq!(code(cluster.register(old, false)), Some(UnsupportedVersion));
-    let elsewhere = Command::RegisterBroker {
-        cluster_id: "x".into(),
-        registration: base(),
-        unclean: false,
-    };
-    let Reply::RegisterBroker(refused) = cluster.run(&elsewhere) else {
-        panic!()
-    };
+    let elsewhere = Command::RegisterBroker { cluster_id: "x".into(), registration: base(), unclean: false };
+    let Reply::RegisterBroker(refused) = cluster.run(&elsewhere) else { panic!() };
     assert_eq!(code(refused), Some(InconsistentClusterId));
     // Somebody alive has the id.
-    let session = Session {
-        broker_epoch: cluster.epoch(1),
-        last_heard_ms: cluster.now_ms,
-        applied: 0,
-    };
+    let session = Session { broker_epoch: cluster.epoch(1), last_heard_ms: cluster.now_ms, applied: 0 };
     cluster.sessions.heard(1, session);
-    assert_eq!(
-        code(cluster.register(registration(1, 2), false)),
-        Some(DuplicateBrokerRegistration)
-    );
+    assert_eq!(code(cluster.register(registration(1, 2), false)), Some(DuplicateBrokerRegistration));
     cluster.now_ms += 9000;
     assert!(cluster.register(registration(1, 2), false).is_ok());
 }
@@ -138,14 +89,11 @@ fn old_epochs_are_refused() {
     let mut cluster = Cluster::of(1);
     let stale = cluster.epoch(1);
     cluster.register(registration(1, 2), false).unwrap();
-    let Reply::BrokerHeartbeat(refused) = cluster.beat(1, |b| b.broker_epoch = stale) else {
-        panic!()
-    };
+    let Reply::BrokerHeartbeat(refused) = cluster.beat(1, |b| b.broker_epoch = stale) else { panic!() };
     assert_eq!(code(refused), Some(ErrorCode::StaleBrokerEpoch));
-    let Reply::AllocateProducerIds(refused) = cluster.run(&Command::AllocateProducerIds {
-        broker: 1,
-        broker_epoch: stale,
-    }) else {
+    let Reply::AllocateProducerIds(refused) =
+        cluster.run(&Command::AllocateProducerIds { broker: 1, broker_epoch: stale })
+    else {
         panic!()
     };
     assert_eq!(code(refused), Some(ErrorCode::StaleBrokerEpoch));
@@ -158,10 +106,7 @@ fn epochs_never_come_back() {
     cluster.run(&Command::UnregisterBroker { broker: 1 });
     assert_eq!(cluster.image.brokers().count(), 0);
     assert!(cluster.register(registration(1, 1), false).unwrap() > epoch);
-    let Reply::UnregisterBroker(refused) = cluster.run(&Command::UnregisterBroker { broker: 5 })
-    else {
-        panic!()
-    };
+    let Reply::UnregisterBroker(refused) = cluster.run(&Command::UnregisterBroker { broker: 5 }) else { panic!() };
     assert_eq!(code(refused), Some(ErrorCode::BrokerIdNotRegistered));
 }
 
@@ -176,15 +121,8 @@ fn a_controlled_shutdown_hands_everything_over_first() {
     let partition = cluster.partition("a");
     assert_eq!((partition.leader, &partition.isr[..]), (2, &[2, 3][..]));
     // The others have not all seen it.
-    let behind = Session {
-        broker_epoch: 0,
-        last_heard_ms: cluster.now_ms,
-        applied: at,
-    };
-    let ahead = Session {
-        applied: cluster.image.index,
-        ..behind
-    };
+    let behind = Session { broker_epoch: 0, last_heard_ms: cluster.now_ms, applied: at };
+    let ahead = Session { applied: cluster.image.index, ..behind };
     cluster.sessions.heard(2, ahead);
     cluster.sessions.heard(3, behind);
     assert!(!heart(cluster.beat(1, stop)).should_shutdown);
@@ -198,15 +136,7 @@ fn a_controlled_shutdown_hands_everything_over_first() {
 fn a_failed_directory_takes_only_its_replicas() {
     let mut cluster = Cluster::of(2);
     let dirs = vec![DirId([21; 16]), DirId([22; 16])];
-    cluster
-        .register(
-            BrokerRegistration {
-                dirs: dirs.clone(),
-                ..registration(3, 1)
-            },
-            false,
-        )
-        .unwrap();
+    cluster.register(BrokerRegistration { dirs: dirs.clone(), ..registration(3, 1) }, false).unwrap();
     heart(cluster.beat(3, |_| {}));
     cluster.assigned("a", &[3, 1]);
     cluster.assigned("b", &[3, 2]);
@@ -217,30 +147,20 @@ fn a_failed_directory_takes_only_its_replicas() {
     let command = Command::AssignReplicasToDirs {
         broker: 3,
         broker_epoch: cluster.epoch(3),
-        dirs: vec![
-            assign(dirs[0], partition(&cluster, "a")),
-            assign(dirs[1], partition(&cluster, "b")),
-        ],
+        dirs: vec![assign(dirs[0], partition(&cluster, "a")), assign(dirs[1], partition(&cluster, "b"))],
     };
     cluster.run(&command);
     assert_eq!(cluster.partition("a").dir_of(3), Some(dirs[0]));
     heart(cluster.beat(3, |b| b.offline_dirs = vec![dirs[0]]));
     assert_eq!(cluster.image.broker(3).unwrap().dirs, [dirs[1]]);
-    assert_eq!(
-        (cluster.partition("a").leader, cluster.partition("b").leader),
-        (1, 3)
-    );
+    assert_eq!((cluster.partition("a").leader, cluster.partition("b").leader), (1, 3));
     assert!(!cluster.partition("a").isr.contains(&3));
 }
 
 #[test]
 fn sessions_expire_one_at_a_time_longest_first() {
     let mut sessions = Sessions::new(100);
-    let at = |last_heard_ms| Session {
-        broker_epoch: 1,
-        last_heard_ms,
-        applied: 0,
-    };
+    let at = |last_heard_ms| Session { broker_epoch: 1, last_heard_ms, applied: 0 };
     sessions.heard(1, at(50));
     sessions.heard(2, at(20));
     assert_eq!(sessions.expired(119), None);
@@ -253,31 +173,16 @@ fn sessions_expire_one_at_a_time_longest_first() {
 #[test]
 fn producer_ids_come_in_blocks() {
     let mut cluster = Cluster::of(1);
-    let ask = Command::AllocateProducerIds {
-        broker: 1,
-        broker_epoch: cluster.epoch(1),
-    };
+    let ask = Command::AllocateProducerIds { broker: 1, broker_epoch: cluster.epoch(1) };
     for first in [0, 1000, 2000] {
         let block = ProducerIdBlock { first, len: 1000 };
         assert_eq!(cluster.run(&ask), Reply::AllocateProducerIds(Ok(block)));
     }
 }
 
-fn update(
-    cluster: &mut Cluster,
-    name: &str,
-    level: i16,
-    kind: FeatureChangeKind,
-) -> Option<ErrorCode> {
-    let changes = vec![FeatureChange {
-        name: name.into(),
-        level,
-        kind,
-    }];
-    let Reply::UpdateFeatures(result) = cluster.run(&Command::UpdateFeatures {
-        changes,
-        validate_only: false,
-    }) else {
+fn update(cluster: &mut Cluster, name: &str, level: i16, kind: FeatureChangeKind) -> Option<ErrorCode> {
+    let changes = vec![FeatureChange { name: name.into(), level, kind }];
+    let Reply::UpdateFeatures(result) = cluster.run(&Command::UpdateFeatures { changes, validate_only: false }) else {
         panic!()
     };
     code(result)
@@ -294,10 +199,7 @@ fn features_change_only_where_everybody_can() {
     assert_eq!(update(&mut cluster, elr, 2, Upgrade), refused);
     assert_eq!(update(&mut cluster, elr, -1, Upgrade), refused);
     assert_eq!(update(&mut cluster, elr, 0, Upgrade), refused);
-    assert_eq!(
-        update(&mut cluster, features::METADATA_VERSION, 20, SafeDowngrade),
-        refused
-    );
+    assert_eq!(update(&mut cluster, features::METADATA_VERSION, 20, SafeDowngrade), refused);
     assert_eq!(cluster.image.features_index, index);
     assert_eq!(update(&mut cluster, elr, 0, SafeDowngrade), None);
     assert_eq!(cluster.image.features.get(elr), None);

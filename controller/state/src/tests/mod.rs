@@ -9,9 +9,7 @@ mod topics;
 use millrace_metadata::command::{Heartbeat, NewTopic};
 use millrace_metadata::ids::IncarnationId;
 use millrace_metadata::record::{BrokerRegistration, FeatureRange};
-use millrace_metadata::{
-    ApiError, Command, DirId, ErrorCode, Image, NodeId, PartitionImage, Record, Reply, features,
-};
+use millrace_metadata::{ApiError, Command, DirId, ErrorCode, Image, NodeId, PartitionImage, Record, Reply, features};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -47,23 +45,8 @@ impl Cluster {
     }
 
     pub fn decide(&mut self, command: &Command) -> (Vec<Record>, Reply) {
-        let Cluster {
-            image,
-            defaults,
-            sessions,
-            now_ms,
-            rng,
-        } = self;
-        decide(
-            image,
-            command,
-            &mut Cx {
-                now_ms: *now_ms,
-                rng,
-                defaults,
-                sessions,
-            },
-        )
+        let Cluster { image, defaults, sessions, now_ms, rng } = self;
+        decide(image, command, &mut Cx { now_ms: *now_ms, rng, defaults, sessions })
     }
 
     /// Decides and applies as the next entry.
@@ -76,27 +59,14 @@ impl Cluster {
         reply
     }
 
-    pub fn register(
-        &mut self,
-        registration: BrokerRegistration,
-        unclean: bool,
-    ) -> Result<i64, ApiError> {
-        let command = Command::RegisterBroker {
-            cluster_id: "cluster".into(),
-            registration,
-            unclean,
-        };
-        let Reply::RegisterBroker(result) = self.run(&command) else {
-            panic!("wrong reply")
-        };
+    pub fn register(&mut self, registration: BrokerRegistration, unclean: bool) -> Result<i64, ApiError> {
+        let command = Command::RegisterBroker { cluster_id: "cluster".into(), registration, unclean };
+        let Reply::RegisterBroker(result) = self.run(&command) else { panic!("wrong reply") };
         result.map(|r| r.epoch)
     }
 
     pub fn join(&mut self, id: NodeId, rack: Option<&str>) {
-        let registration = BrokerRegistration {
-            rack: rack.map(str::to_owned),
-            ..registration(id, 1)
-        };
+        let registration = BrokerRegistration { rack: rack.map(str::to_owned), ..registration(id, 1) };
         self.register(registration, false).unwrap();
         self.beat(id, |_| {});
     }
@@ -120,30 +90,20 @@ impl Cluster {
 
     pub fn fence(&mut self, id: NodeId) {
         let broker_epoch = self.epoch(id);
-        self.run(&Command::FenceBroker {
-            broker: id,
-            broker_epoch,
-        });
+        self.run(&Command::FenceBroker { broker: id, broker_epoch });
     }
 
-    pub fn create(
-        &mut self,
-        topic: NewTopic,
-    ) -> Result<millrace_metadata::command::CreatedTopic, ApiError> {
-        let Reply::CreateTopics(mut results) = self.run(&Command::CreateTopics {
-            topics: vec![topic],
-            validate_only: false,
-        }) else {
+    pub fn create(&mut self, topic: NewTopic) -> Result<millrace_metadata::command::CreatedTopic, ApiError> {
+        let Reply::CreateTopics(mut results) =
+            self.run(&Command::CreateTopics { topics: vec![topic], validate_only: false })
+        else {
             panic!("wrong reply")
         };
         results.remove(0).map_err(|(_, e)| e)
     }
 
     pub fn assigned(&mut self, name: &str, replicas: &[NodeId]) {
-        let topic = NewTopic {
-            assignments: vec![(0, replicas.to_vec())],
-            ..NewTopic::new(name, -1, -1)
-        };
+        let topic = NewTopic { assignments: vec![(0, replicas.to_vec())], ..NewTopic::new(name, -1, -1) };
         self.create(topic).unwrap();
     }
 
@@ -162,11 +122,7 @@ impl Cluster {
 }
 
 pub(crate) fn registration(id: NodeId, incarnation: u8) -> BrokerRegistration {
-    let range = |f: &features::Feature| FeatureRange {
-        name: f.name.to_owned(),
-        min: f.min,
-        max: f.max,
-    };
+    let range = |f: &features::Feature| FeatureRange { name: f.name.to_owned(), min: f.min, max: f.max };
     let mut dir = [1; 16];
     dir[0] = id as u8;
     BrokerRegistration {

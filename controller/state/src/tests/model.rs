@@ -52,34 +52,19 @@ fn name(topic: u8) -> String {
 fn take(cluster: &mut Cluster, step: &Step) {
     match step {
         Step::Create(t, partitions, factor) => {
-            cluster
-                .create(NewTopic::new(name(*t), *partitions, *factor))
-                .ok();
+            cluster.create(NewTopic::new(name(*t), *partitions, *factor)).ok();
         }
-        Step::Delete(t) => drop(cluster.run(&Command::DeleteTopics {
-            topics: vec![TopicRef::Name(name(*t))],
-        })),
+        Step::Delete(t) => drop(cluster.run(&Command::DeleteTopics { topics: vec![TopicRef::Name(name(*t))] })),
         Step::Grow(t, count) => {
-            let topics = vec![MorePartitions {
-                name: name(*t),
-                count: *count,
-                assignments: None,
-            }];
-            cluster.run(&Command::CreatePartitions {
-                topics,
-                validate_only: false,
-            });
+            let topics = vec![MorePartitions { name: name(*t), count: *count, assignments: None }];
+            cluster.run(&Command::CreatePartitions { topics, validate_only: false });
         }
         Step::Register(id, incarnation, unclean) => {
-            cluster
-                .register(registration(*id, *incarnation), *unclean)
-                .ok();
+            cluster.register(registration(*id, *incarnation), *unclean).ok();
         }
         Step::Beat(id, want_fence, want_shutdown) => {
             if cluster.image.broker(*id).is_some() {
-                cluster.beat(*id, |b| {
-                    (b.want_fence, b.want_shutdown) = (*want_fence, *want_shutdown)
-                });
+                cluster.beat(*id, |b| (b.want_fence, b.want_shutdown) = (*want_fence, *want_shutdown));
             }
         }
         Step::Fence(id) => {
@@ -90,21 +75,11 @@ fn take(cluster: &mut Cluster, step: &Step) {
         Step::Unregister(id) => drop(cluster.run(&Command::UnregisterBroker { broker: *id })),
         Step::Isr(t, members) => change_isr(cluster, &name(*t), *members),
         Step::Elect(unclean) => {
-            drop(cluster.run(&Command::ElectLeaders {
-                unclean: *unclean,
-                partitions: None,
-            }));
+            drop(cluster.run(&Command::ElectLeaders { unclean: *unclean, partitions: None }));
         }
         Step::Reassign(t, replicas) => {
-            let partitions = vec![Reassignment {
-                topic: name(*t),
-                partition: 0,
-                replicas: replicas.clone(),
-            }];
-            cluster.run(&Command::AlterPartitionReassignments {
-                partitions,
-                allow_rf_change: true,
-            });
+            let partitions = vec![Reassignment { topic: name(*t), partition: 0, replicas: replicas.clone() }];
+            cluster.run(&Command::AlterPartitionReassignments { partitions, allow_rf_change: true });
         }
         Step::MinIsr(t, min) => {
             if cluster.image.topic(&name(*t)).is_some() {
@@ -113,16 +88,9 @@ fn take(cluster: &mut Cluster, step: &Step) {
         }
         Step::Sweep(unclean) => {
             let mut draft = Draft::new(cluster.image.clone());
-            let sweep = if *unclean {
-                elect_unclean
-            } else {
-                balance_leaders
-            };
+            let sweep = if *unclean { elect_unclean } else { balance_leaders };
             sweep(&mut draft, &cluster.defaults);
-            draft
-                .into_records()
-                .iter()
-                .for_each(|r| cluster.image.apply(r));
+            draft.into_records().iter().for_each(|r| cluster.image.apply(r));
         }
     }
 }
@@ -135,11 +103,8 @@ fn change_isr(cluster: &mut Cluster, topic: &str, members: u8) {
     if partition.leader == NO_NODE {
         return;
     }
-    let chosen = partition
-        .replicas
-        .iter()
-        .enumerate()
-        .filter(|(i, r)| members & (1 << i) != 0 || **r == partition.leader);
+    let chosen =
+        partition.replicas.iter().enumerate().filter(|(i, r)| members & (1 << i) != 0 || **r == partition.leader);
     let change = IsrChange {
         topic: found.id,
         partition: 0,
@@ -150,11 +115,7 @@ fn change_isr(cluster: &mut Cluster, topic: &str, members: u8) {
     };
     let leader = partition.leader;
     let broker_epoch = cluster.epoch(leader);
-    cluster.run(&Command::AlterPartition {
-        broker: leader,
-        broker_epoch,
-        changes: vec![change],
-    });
+    cluster.run(&Command::AlterPartition { broker: leader, broker_epoch, changes: vec![change] });
 }
 
 fn check(image: &Image) {
@@ -168,63 +129,27 @@ fn check(image: &Image) {
 }
 
 fn check_partition(image: &Image, p: &PartitionImage) {
-    let distinct = |nodes: &[NodeId]| {
-        nodes
-            .iter()
-            .collect::<std::collections::BTreeSet<_>>()
-            .len()
-            == nodes.len()
-    };
-    assert!(
-        distinct(&p.replicas) && distinct(&p.isr) && distinct(&p.elr),
-        "{p:?}"
-    );
-    assert!(
-        !p.replicas.is_empty() && p.dirs.len() == p.replicas.len(),
-        "{p:?}"
-    );
+    let distinct = |nodes: &[NodeId]| nodes.iter().collect::<std::collections::BTreeSet<_>>().len() == nodes.len();
+    assert!(distinct(&p.replicas) && distinct(&p.isr) && distinct(&p.elr), "{p:?}");
+    assert!(!p.replicas.is_empty() && p.dirs.len() == p.replicas.len(), "{p:?}");
     assert!(p.isr.iter().all(|r| p.replicas.contains(r)), "{p:?}");
-    assert!(
-        p.elr
-            .iter()
-            .all(|r| p.replicas.contains(r) && !p.isr.contains(r)),
-        "{p:?}"
-    );
-    assert!(
-        p.adding
-            .iter()
-            .chain(&p.removing)
-            .all(|r| p.replicas.contains(r)),
-        "{p:?}"
-    );
+    assert!(p.elr.iter().all(|r| p.replicas.contains(r) && !p.isr.contains(r)), "{p:?}");
+    assert!(p.adding.iter().chain(&p.removing).all(|r| p.replicas.contains(r)), "{p:?}");
     if p.leader != NO_NODE {
         assert!(p.isr.contains(&p.leader), "{p:?}");
         let leader = image.broker(p.leader);
-        assert!(
-            leader.is_some_and(|b| b.is_active()),
-            "{p:?} is led by {leader:?}"
-        );
+        assert!(leader.is_some_and(|b| b.is_active()), "{p:?} is led by {leader:?}");
     }
     for member in &p.isr {
-        assert!(
-            image.broker(*member).is_some_and(|b| !b.fenced),
-            "{p:?}: {member} is in sync and fenced"
-        );
+        assert!(image.broker(*member).is_some_and(|b| !b.fenced), "{p:?}: {member} is in sync and fenced");
     }
     // While somebody is in sync, somebody leads.
     assert!(p.isr.is_empty() || p.leader != NO_NODE, "{p:?}");
 }
 
 fn epochs(image: &Image) -> Vec<(millrace_metadata::TopicId, usize, i32, i32, NodeId)> {
-    let parts = image.topics_by_id().flat_map(|t| {
-        t.partitions
-            .iter()
-            .enumerate()
-            .map(move |(i, p)| (t.id, i, p))
-    });
-    parts
-        .map(|(t, i, p)| (t, i, p.leader_epoch, p.partition_epoch, p.leader))
-        .collect()
+    let parts = image.topics_by_id().flat_map(|t| t.partitions.iter().enumerate().map(move |(i, p)| (t.id, i, p)));
+    parts.map(|(t, i, p)| (t, i, p.leader_epoch, p.partition_epoch, p.leader)).collect()
 }
 
 fn check_epochs(before: &Image, after: &Image) {

@@ -19,14 +19,8 @@ fn isr_change(cluster: &Cluster, topic: &str, isr: &[NodeId]) -> IsrChange {
 }
 
 fn alter(cluster: &mut Cluster, broker: NodeId, change: IsrChange) -> Option<ErrorCode> {
-    let command = Command::AlterPartition {
-        broker,
-        broker_epoch: cluster.epoch(broker),
-        changes: vec![change],
-    };
-    let Reply::AlterPartition(Ok(mut results)) = cluster.run(&command) else {
-        panic!()
-    };
+    let command = Command::AlterPartition { broker, broker_epoch: cluster.epoch(broker), changes: vec![change] };
+    let Reply::AlterPartition(Ok(mut results)) = cluster.run(&command) else { panic!() };
     code(results.remove(0).1)
 }
 
@@ -44,10 +38,7 @@ fn the_leader_changes_the_in_sync_set() {
     shrink(&mut cluster, "a", &[1, 3]);
     let after = cluster.partition("a");
     assert_eq!(after.isr[..], [1, 3]);
-    assert_eq!(
-        (after.leader_epoch, after.partition_epoch),
-        (before.leader_epoch, before.partition_epoch + 1)
-    );
+    assert_eq!((after.leader_epoch, after.partition_epoch), (before.leader_epoch, before.partition_epoch + 1));
     shrink(&mut cluster, "a", &[1, 2, 3]);
     assert_eq!(cluster.partition("a").isr[..], [1, 2, 3]);
 }
@@ -60,81 +51,21 @@ fn a_wrong_in_sync_set_is_refused_in_kafkas_order() {
     shrink(&mut cluster, "a", &[1, 2]);
     let good = isr_change(&cluster, "a", &[1, 2]);
     let cases = [
-        (
-            1,
-            IsrChange {
-                topic: millrace_metadata::TopicId([1; 16]),
-                ..good.clone()
-            },
-            UnknownTopicId,
-        ),
-        (
-            1,
-            IsrChange {
-                partition: 7,
-                ..good.clone()
-            },
-            UnknownTopicOrPartition,
-        ),
-        (
-            1,
-            IsrChange {
-                leader_epoch: 9,
-                ..good.clone()
-            },
-            NotController,
-        ),
-        (
-            1,
-            IsrChange {
-                partition_epoch: 99,
-                ..good.clone()
-            },
-            NotController,
-        ),
-        (
-            2,
-            IsrChange {
-                leader_epoch: -1,
-                ..good.clone()
-            },
-            FencedLeaderEpoch,
-        ),
+        (1, IsrChange { topic: millrace_metadata::TopicId([1; 16]), ..good.clone() }, UnknownTopicId),
+        (1, IsrChange { partition: 7, ..good.clone() }, UnknownTopicOrPartition),
+        (1, IsrChange { leader_epoch: 9, ..good.clone() }, NotController),
+        (1, IsrChange { partition_epoch: 99, ..good.clone() }, NotController),
+        (2, IsrChange { leader_epoch: -1, ..good.clone() }, FencedLeaderEpoch),
         (2, good.clone(), InvalidRequest),
-        (
-            1,
-            IsrChange {
-                partition_epoch: 0,
-                ..good.clone()
-            },
-            InvalidUpdateVersion,
-        ),
+        (1, IsrChange { partition_epoch: 0, ..good.clone() }, InvalidUpdateVersion),
         (1, isr_change(&cluster, "a", &[1, 4]), InvalidRequest),
         (1, isr_change(&cluster, "a", &[2, 3]), InvalidRequest),
         (1, isr_change(&cluster, "a", &[1, 1]), InvalidRequest),
-        (
-            1,
-            IsrChange {
-                recovering: true,
-                ..good.clone()
-            },
-            InvalidRequest,
-        ),
-        (
-            1,
-            IsrChange {
-                isr: vec![(1, -1), (2, 1)],
-                ..good.clone()
-            },
-            IneligibleReplica,
-        ),
+        (1, IsrChange { recovering: true, ..good.clone() }, InvalidRequest),
+        (1, IsrChange { isr: vec![(1, -1), (2, 1)], ..good.clone() }, IneligibleReplica),
     ];
     for (broker, change, expected) in cases {
-        assert_eq!(
-            alter(&mut cluster, broker, change.clone()),
-            Some(expected),
-            "{change:?}"
-        );
+        assert_eq!(alter(&mut cluster, broker, change.clone()), Some(expected), "{change:?}");
     }
     cluster.fence(3);
     let change = isr_change(&cluster, "a", &[1, 2, 3]);
@@ -149,10 +80,7 @@ fn a_lost_leader_is_followed_by_the_next_in_sync_replica() {
     let epoch = cluster.partition("a").leader_epoch;
     cluster.fence(1);
     let partition = cluster.partition("a");
-    assert_eq!(
-        (partition.leader, &partition.isr[..], partition.leader_epoch),
-        (3, &[3][..], epoch + 1)
-    );
+    assert_eq!((partition.leader, &partition.isr[..], partition.leader_epoch), (3, &[3][..], epoch + 1));
 }
 
 #[test]
@@ -164,10 +92,7 @@ fn who_leaves_below_the_minimum_stays_eligible() {
     assert!(cluster.partition("a").elr.is_empty());
     cluster.fence(2);
     let partition = cluster.partition("a");
-    assert_eq!(
-        (&partition.isr[..], &partition.elr[..]),
-        (&[1][..], &[2][..])
-    );
+    assert_eq!((&partition.isr[..], &partition.elr[..]), (&[1][..], &[2][..]));
     cluster.fence(1);
     let partition = cluster.partition("a");
     assert_eq!((partition.leader, partition.isr.len()), (-1, 0));
@@ -178,10 +103,7 @@ fn who_leaves_below_the_minimum_stays_eligible() {
     assert_eq!(cluster.partition("a").leader, -1);
     cluster.beat(2, |_| {});
     let partition = cluster.partition("a");
-    assert_eq!(
-        (partition.leader, &partition.isr[..], &partition.elr[..]),
-        (2, &[2][..], &[1][..])
-    );
+    assert_eq!((partition.leader, &partition.isr[..], &partition.elr[..]), (2, &[2][..], &[1][..]));
     assert!(!partition.recovering && partition.last_known_elr.is_empty());
     // Enough in sync again: nobody else needs to be eligible.
     shrink(&mut cluster, "a", &[2, 3]);
@@ -222,33 +144,19 @@ fn unclean_elections_only_where_configured() {
     shrink(&mut cluster, "safe", &[1]);
     shrink(&mut cluster, "fast", &[1]);
     cluster.fence(1);
-    assert_eq!(
-        (
-            cluster.partition("safe").leader,
-            cluster.partition("fast").leader
-        ),
-        (-1, -1)
-    );
+    assert_eq!((cluster.partition("safe").leader, cluster.partition("fast").leader), (-1, -1));
     cluster.set("fast", "unclean.leader.election.enable", "true");
     let mut draft = Draft::new(cluster.image.clone());
     elect_unclean(&mut draft, &cluster.defaults);
     assert_eq!(draft.len(), 1);
     let partition = draft.image().partition("fast", 0).unwrap();
-    assert_eq!(
-        (partition.leader, &partition.isr[..], partition.recovering),
-        (2, &[2][..], true)
-    );
+    assert_eq!((partition.leader, &partition.isr[..], partition.recovering), (2, &[2][..], true));
     assert_eq!(draft.image().partition("safe", 0).unwrap().leader, -1);
 }
 
 fn elect(cluster: &mut Cluster, unclean: bool, topic: &str, partition: i32) -> Option<ErrorCode> {
     let partitions = Some(vec![(topic.to_owned(), vec![partition])]);
-    let Reply::ElectLeaders(results) = cluster.run(&Command::ElectLeaders {
-        unclean,
-        partitions,
-    }) else {
-        panic!()
-    };
+    let Reply::ElectLeaders(results) = cluster.run(&Command::ElectLeaders { unclean, partitions }) else { panic!() };
     code(results[&(topic.to_owned(), partition)].clone())
 }
 
@@ -260,20 +168,11 @@ fn elections_on_demand() {
     cluster.assigned("a", &[1, 2]);
     assert_eq!(elect(&mut cluster, false, "a", 0), Some(ElectionNotNeeded));
     assert_eq!(elect(&mut cluster, true, "a", 0), Some(ElectionNotNeeded));
-    assert_eq!(
-        elect(&mut cluster, false, "a", 5),
-        Some(UnknownTopicOrPartition)
-    );
-    assert_eq!(
-        elect(&mut cluster, false, "none", 0),
-        Some(UnknownTopicOrPartition)
-    );
+    assert_eq!(elect(&mut cluster, false, "a", 5), Some(UnknownTopicOrPartition));
+    assert_eq!(elect(&mut cluster, false, "none", 0), Some(UnknownTopicOrPartition));
     cluster.fence(1);
     assert_eq!(cluster.partition("a").leader, 2);
-    assert_eq!(
-        elect(&mut cluster, false, "a", 0),
-        Some(PreferredLeaderNotAvailable)
-    );
+    assert_eq!(elect(&mut cluster, false, "a", 0), Some(PreferredLeaderNotAvailable));
     cluster.beat(1, |_| {});
     shrink(&mut cluster, "a", &[2, 1]);
     assert_eq!(elect(&mut cluster, false, "a", 0), None);
@@ -281,18 +180,9 @@ fn elections_on_demand() {
     shrink(&mut cluster, "a", &[1]);
     cluster.fence(1);
     assert_eq!(elect(&mut cluster, true, "a", 0), None);
-    assert_eq!(
-        (
-            cluster.partition("a").leader,
-            cluster.partition("a").recovering
-        ),
-        (2, true)
-    );
+    assert_eq!((cluster.partition("a").leader, cluster.partition("a").recovering), (2, true));
     cluster.fence(2);
-    assert_eq!(
-        elect(&mut cluster, true, "a", 0),
-        Some(EligibleLeadersNotAvailable)
-    );
+    assert_eq!(elect(&mut cluster, true, "a", 0), Some(EligibleLeadersNotAvailable));
 }
 
 #[test]
@@ -302,16 +192,10 @@ fn all_partitions_means_those_that_need_it() {
     cluster.assigned("b", &[2, 1]);
     cluster.fence(1);
     cluster.beat(1, |_| {});
-    let Reply::ElectLeaders(results) = cluster.run(&Command::ElectLeaders {
-        unclean: false,
-        partitions: None,
-    }) else {
+    let Reply::ElectLeaders(results) = cluster.run(&Command::ElectLeaders { unclean: false, partitions: None }) else {
         panic!()
     };
-    assert_eq!(
-        results.keys().map(|(t, _)| t.as_str()).collect::<Vec<_>>(),
-        ["a"]
-    );
+    assert_eq!(results.keys().map(|(t, _)| t.as_str()).collect::<Vec<_>>(), ["a"]);
 }
 
 #[test]
@@ -326,23 +210,11 @@ fn leadership_goes_back_to_preferred_leaders() {
     assert_eq!(draft.image().partition("a", 0).unwrap().leader, 1);
 }
 
-fn reassign(
-    cluster: &mut Cluster,
-    topic: &str,
-    replicas: Option<&[NodeId]>,
-) -> Result<(), ApiError> {
-    let partitions = vec![Reassignment {
-        topic: topic.into(),
-        partition: 0,
-        replicas: replicas.map(<[NodeId]>::to_vec),
-    }];
-    let command = Command::AlterPartitionReassignments {
-        partitions,
-        allow_rf_change: true,
-    };
-    let Reply::AlterPartitionReassignments(mut results) = cluster.run(&command) else {
-        panic!()
-    };
+fn reassign(cluster: &mut Cluster, topic: &str, replicas: Option<&[NodeId]>) -> Result<(), ApiError> {
+    let partitions =
+        vec![Reassignment { topic: topic.into(), partition: 0, replicas: replicas.map(<[NodeId]>::to_vec) }];
+    let command = Command::AlterPartitionReassignments { partitions, allow_rf_change: true };
+    let Reply::AlterPartitionReassignments(mut results) = cluster.run(&command) else { panic!() };
     results.remove(0).1
 }
 
@@ -353,29 +225,16 @@ fn a_reassignment_adds_waits_and_removes() {
     assert_eq!(reassign(&mut cluster, "a", Some(&[3, 4])), Ok(()));
     let partition = cluster.partition("a");
     assert_eq!(partition.replicas[..], [3, 4, 1, 2]);
-    assert_eq!(
-        (&partition.adding[..], &partition.removing[..]),
-        (&[3, 4][..], &[1, 2][..])
-    );
+    assert_eq!((&partition.adding[..], &partition.removing[..]), (&[3, 4][..], &[1, 2][..]));
     assert_eq!(partition.leader, 1);
     assert_eq!(partition.dirs.len(), 4);
     shrink(&mut cluster, "a", &[1, 2, 3]);
     assert!(cluster.partition("a").is_reassigning());
     // The last one joins: the old ones leave, and with them the leader that reported it.
     let change = isr_change(&cluster, "a", &[1, 2, 3, 4]);
-    assert_eq!(
-        alter(&mut cluster, 1, change),
-        Some(ErrorCode::NewLeaderElected)
-    );
+    assert_eq!(alter(&mut cluster, 1, change), Some(ErrorCode::NewLeaderElected));
     let partition = cluster.partition("a");
-    assert_eq!(
-        (
-            &partition.replicas[..],
-            &partition.isr[..],
-            partition.leader
-        ),
-        (&[3, 4][..], &[3, 4][..], 3)
-    );
+    assert_eq!((&partition.replicas[..], &partition.isr[..], partition.leader), (&[3, 4][..], &[3, 4][..], 3));
     assert!(!partition.is_reassigning());
     assert_eq!(partition.dirs.len(), 2);
 }
@@ -384,17 +243,11 @@ fn a_reassignment_adds_waits_and_removes() {
 fn a_reassignment_can_be_cancelled() {
     let mut cluster = Cluster::of(3);
     cluster.assigned("a", &[1, 2]);
-    assert_eq!(
-        code(reassign(&mut cluster, "a", None)),
-        Some(ErrorCode::NoReassignmentInProgress)
-    );
+    assert_eq!(code(reassign(&mut cluster, "a", None)), Some(ErrorCode::NoReassignmentInProgress));
     reassign(&mut cluster, "a", Some(&[3, 2])).unwrap();
     reassign(&mut cluster, "a", None).unwrap();
     let partition = cluster.partition("a");
-    assert_eq!(
-        (&partition.replicas[..], partition.is_reassigning()),
-        (&[2, 1][..], false)
-    );
+    assert_eq!((&partition.replicas[..], partition.is_reassigning()), (&[2, 1][..], false));
     assert_eq!(partition.isr.len(), 2);
 }
 
@@ -404,40 +257,19 @@ fn reassignments_on_one_node() {
     let mut cluster = Cluster::of(1);
     cluster.create(NewTopic::new("a", 1, 1)).unwrap();
     assert_eq!(reassign(&mut cluster, "a", Some(&[1])), Ok(()));
-    assert_eq!(
-        code(reassign(&mut cluster, "a", Some(&[2]))),
-        Some(InvalidReplicaAssignment)
-    );
-    assert_eq!(
-        code(reassign(&mut cluster, "a", Some(&[]))),
-        Some(InvalidReplicaAssignment)
-    );
-    assert_eq!(
-        code(reassign(&mut cluster, "none", Some(&[1]))),
-        Some(UnknownTopicOrPartition)
-    );
+    assert_eq!(code(reassign(&mut cluster, "a", Some(&[2]))), Some(InvalidReplicaAssignment));
+    assert_eq!(code(reassign(&mut cluster, "a", Some(&[]))), Some(InvalidReplicaAssignment));
+    assert_eq!(code(reassign(&mut cluster, "none", Some(&[1]))), Some(UnknownTopicOrPartition));
 }
 
 #[test]
 fn the_replication_factor_changes_only_if_allowed() {
     let mut cluster = Cluster::of(2);
     cluster.assigned("a", &[1]);
-    let partitions = vec![Reassignment {
-        topic: "a".into(),
-        partition: 0,
-        replicas: Some(vec![1, 2]),
-    }];
-    let command = Command::AlterPartitionReassignments {
-        partitions,
-        allow_rf_change: false,
-    };
-    let Reply::AlterPartitionReassignments(mut results) = cluster.run(&command) else {
-        panic!()
-    };
-    assert_eq!(
-        code(results.remove(0).1),
-        Some(ErrorCode::InvalidReplicationFactor)
-    );
+    let partitions = vec![Reassignment { topic: "a".into(), partition: 0, replicas: Some(vec![1, 2]) }];
+    let command = Command::AlterPartitionReassignments { partitions, allow_rf_change: false };
+    let Reply::AlterPartitionReassignments(mut results) = cluster.run(&command) else { panic!() };
+    assert_eq!(code(results.remove(0).1), Some(ErrorCode::InvalidReplicationFactor));
     assert_eq!(reassign(&mut cluster, "a", Some(&[1, 2])), Ok(()));
     shrink(&mut cluster, "a", &[1, 2]);
     assert_eq!(cluster.partition("a").replicas[..], [1, 2]);

@@ -7,30 +7,18 @@ use super::{Cluster, code};
 
 fn manual(assignments: &[(i32, &[NodeId])]) -> NewTopic {
     let assignments = assignments.iter().map(|(p, r)| (*p, r.to_vec())).collect();
-    NewTopic {
-        assignments,
-        ..NewTopic::new("m", -1, -1)
-    }
+    NewTopic { assignments, ..NewTopic::new("m", -1, -1) }
 }
 
 fn config(key: &str, value: Option<&str>) -> NewTopic {
-    NewTopic {
-        configs: vec![(key.to_owned(), value.map(str::to_owned))],
-        ..NewTopic::new("c", 1, 1)
-    }
+    NewTopic { configs: vec![(key.to_owned(), value.map(str::to_owned))], ..NewTopic::new("c", 1, 1) }
 }
 
 #[test]
 fn create_makes_a_topic_its_configs_and_its_partitions() {
     let mut cluster = Cluster::of(1);
-    let topic = NewTopic {
-        configs: vec![("retention.ms".into(), Some("5".into()))],
-        ..NewTopic::new("a", 2, 1)
-    };
-    let (records, reply) = cluster.decide(&Command::CreateTopics {
-        topics: vec![topic],
-        validate_only: false,
-    });
+    let topic = NewTopic { configs: vec![("retention.ms".into(), Some("5".into()))], ..NewTopic::new("a", 2, 1) };
+    let (records, reply) = cluster.decide(&Command::CreateTopics { topics: vec![topic], validate_only: false });
     assert!(matches!(
         &records[..],
         [
@@ -40,25 +28,17 @@ fn create_makes_a_topic_its_configs_and_its_partitions() {
             Record::Partition { index: 1, .. },
         ]
     ));
-    let Reply::CreateTopics(results) = reply else {
-        panic!()
-    };
+    let Reply::CreateTopics(results) = reply else { panic!() };
     let created = results[0].as_ref().unwrap();
     assert_eq!((created.partitions, created.replication_factor), (2, 1));
-    assert_eq!(
-        created.configs,
-        [("retention.ms".to_owned(), "5".to_owned())]
-    );
+    assert_eq!(created.configs, [("retention.ms".to_owned(), "5".to_owned())]);
     assert!(!created.id.is_zero());
 }
 
 #[test]
 fn create_uses_the_defaults() {
     let mut cluster = Cluster::of(3);
-    (
-        cluster.defaults.num_partitions,
-        cluster.defaults.replication_factor,
-    ) = (4, 2);
+    (cluster.defaults.num_partitions, cluster.defaults.replication_factor) = (4, 2);
     let created = cluster.create(NewTopic::new("a", -1, -1)).unwrap();
     assert_eq!((created.partitions, created.replication_factor), (4, 2));
 }
@@ -67,19 +47,11 @@ fn create_uses_the_defaults() {
 fn validate_only_changes_nothing_and_says_what_would_be() {
     let mut cluster = Cluster::of(1);
     let topics = vec![NewTopic::new("a", 3, 1), NewTopic::new("bad name", 1, 1)];
-    let (records, reply) = cluster.decide(&Command::CreateTopics {
-        topics,
-        validate_only: true,
-    });
+    let (records, reply) = cluster.decide(&Command::CreateTopics { topics, validate_only: true });
     assert_eq!(records, []);
-    let Reply::CreateTopics(results) = reply else {
-        panic!()
-    };
+    let Reply::CreateTopics(results) = reply else { panic!() };
     assert_eq!(results[0].as_ref().unwrap().partitions, 3);
-    assert_eq!(
-        results[1].as_ref().unwrap_err().1.code,
-        ErrorCode::InvalidTopicException
-    );
+    assert_eq!(results[1].as_ref().unwrap_err().1.code, ErrorCode::InvalidTopicException);
 }
 
 #[test]
@@ -102,20 +74,8 @@ fn create_refuses() {
         (config("retention.ms", None), InvalidConfig),
         (config("retention.ms", Some("soon")), InvalidConfig),
         (config("no.such.key", Some("1")), InvalidConfig),
-        (
-            NewTopic {
-                partitions: 1,
-                ..manual(&[(0, &[1])])
-            },
-            InvalidRequest,
-        ),
-        (
-            NewTopic {
-                replication_factor: 1,
-                ..manual(&[(0, &[1])])
-            },
-            InvalidRequest,
-        ),
+        (NewTopic { partitions: 1, ..manual(&[(0, &[1])]) }, InvalidRequest),
+        (NewTopic { replication_factor: 1, ..manual(&[(0, &[1])]) }, InvalidRequest),
         (manual(&[(0, &[])]), InvalidReplicaAssignment),
         (manual(&[(0, &[1, 1])]), InvalidReplicaAssignment),
         (manual(&[(0, &[7])]), InvalidReplicaAssignment),
@@ -126,11 +86,7 @@ fn create_refuses() {
     ];
     for (topic, expected) in cases {
         let before = cluster.image.clone();
-        assert_eq!(
-            code(cluster.create(topic.clone())),
-            Some(expected),
-            "{topic:?}"
-        );
+        assert_eq!(code(cluster.create(topic.clone())), Some(expected), "{topic:?}");
         assert_eq!(cluster.image, before);
     }
 }
@@ -139,38 +95,22 @@ fn create_refuses() {
 fn names_collide_within_a_request_too() {
     let mut cluster = Cluster::of(1);
     let topics = vec![NewTopic::new("x.y", 1, 1), NewTopic::new("x_y", 1, 1)];
-    let Reply::CreateTopics(results) = cluster.run(&Command::CreateTopics {
-        topics,
-        validate_only: false,
-    }) else {
+    let Reply::CreateTopics(results) = cluster.run(&Command::CreateTopics { topics, validate_only: false }) else {
         panic!()
     };
     assert!(results[0].is_ok());
-    assert_eq!(
-        results[1].as_ref().unwrap_err().1.code,
-        ErrorCode::InvalidTopicException
-    );
+    assert_eq!(results[1].as_ref().unwrap_err().1.code, ErrorCode::InvalidTopicException);
 }
 
 #[test]
 fn a_name_given_twice_is_answered_once() {
     let mut cluster = Cluster::of(1);
-    let topics = vec![
-        NewTopic::new("a", 1, 1),
-        NewTopic::new("b", 1, 1),
-        NewTopic::new("a", 2, 1),
-    ];
-    let Reply::CreateTopics(results) = cluster.run(&Command::CreateTopics {
-        topics,
-        validate_only: false,
-    }) else {
+    let topics = vec![NewTopic::new("a", 1, 1), NewTopic::new("b", 1, 1), NewTopic::new("a", 2, 1)];
+    let Reply::CreateTopics(results) = cluster.run(&Command::CreateTopics { topics, validate_only: false }) else {
         panic!()
     };
     assert_eq!(results.len(), 2);
-    assert_eq!(
-        results[0].as_ref().unwrap_err().1.code,
-        ErrorCode::InvalidRequest
-    );
+    assert_eq!(results[0].as_ref().unwrap_err().1.code, ErrorCode::InvalidRequest);
     assert!(results[1].is_ok());
 }
 
@@ -178,18 +118,9 @@ fn a_name_given_twice_is_answered_once() {
 fn no_live_broker_no_topic() {
     let mut cluster = Cluster::of(1);
     cluster.fence(1);
-    assert_eq!(
-        code(cluster.create(NewTopic::new("a", 1, 1))),
-        Some(ErrorCode::InvalidReplicationFactor)
-    );
-    assert_eq!(
-        code(cluster.create(manual(&[(0, &[1])]))),
-        Some(ErrorCode::InvalidReplicaAssignment)
-    );
-    assert_eq!(
-        code(Cluster::empty().create(NewTopic::new("a", 1, 1))),
-        Some(ErrorCode::InvalidReplicationFactor)
-    );
+    assert_eq!(code(cluster.create(NewTopic::new("a", 1, 1))), Some(ErrorCode::InvalidReplicationFactor));
+    assert_eq!(code(cluster.create(manual(&[(0, &[1])]))), Some(ErrorCode::InvalidReplicaAssignment));
+    assert_eq!(code(Cluster::empty().create(NewTopic::new("a", 1, 1))), Some(ErrorCode::InvalidReplicationFactor));
 }
 
 #[test]
@@ -199,18 +130,12 @@ fn leaders_and_replicas_are_spread_evenly() {
     let (mut leaders, mut replicas) = ([0; 6], [0; 6]);
     for partition in &cluster.image.topic("a").unwrap().partitions {
         leaders[partition.leader as usize] += 1;
-        partition
-            .replicas
-            .iter()
-            .for_each(|r| replicas[*r as usize] += 1);
+        partition.replicas.iter().for_each(|r| replicas[*r as usize] += 1);
         assert_eq!(partition.leader, partition.replicas[0]);
         assert_eq!(partition.isr, partition.replicas);
     }
     assert_eq!(leaders[1..], [10; 5]);
-    assert!(
-        replicas[1..].iter().all(|n| (28..=32).contains(n)),
-        "{replicas:?}"
-    );
+    assert!(replicas[1..].iter().all(|n| (28..=32).contains(n)), "{replicas:?}");
 }
 
 #[test]
@@ -232,20 +157,10 @@ fn a_fenced_broker_is_the_last_resort() {
     let mut cluster = Cluster::of(3);
     cluster.fence(2);
     cluster.create(NewTopic::new("two", 10, 2)).unwrap();
-    assert!(
-        cluster
-            .image
-            .topic("two")
-            .unwrap()
-            .partitions
-            .iter()
-            .all(|p| !p.replicas.contains(&2))
-    );
+    assert!(cluster.image.topic("two").unwrap().partitions.iter().all(|p| !p.replicas.contains(&2)));
     cluster.create(NewTopic::new("three", 10, 3)).unwrap();
     for partition in &cluster.image.topic("three").unwrap().partitions {
-        assert!(
-            partition.replicas.contains(&2) && !partition.isr.contains(&2) && partition.leader != 2
-        );
+        assert!(partition.replicas.contains(&2) && !partition.isr.contains(&2) && partition.leader != 2);
     }
 }
 
@@ -265,27 +180,10 @@ fn delete_by_name_and_by_id() {
         TopicRef::Name("c".into()),
         TopicRef::Id(c.id),
     ];
-    let Reply::DeleteTopics(results) = cluster.run(&Command::DeleteTopics { topics }) else {
-        panic!()
-    };
-    assert_eq!(
-        results[0],
-        Ok(DeletedTopic {
-            name: "a".into(),
-            id: a.id
-        })
-    );
-    assert_eq!(
-        results[1],
-        Ok(DeletedTopic {
-            name: "b".into(),
-            id: b.id
-        })
-    );
-    let codes: Vec<ErrorCode> = results[2..]
-        .iter()
-        .map(|r| r.as_ref().unwrap_err().1.code)
-        .collect();
+    let Reply::DeleteTopics(results) = cluster.run(&Command::DeleteTopics { topics }) else { panic!() };
+    assert_eq!(results[0], Ok(DeletedTopic { name: "a".into(), id: a.id }));
+    assert_eq!(results[1], Ok(DeletedTopic { name: "b".into(), id: b.id }));
+    let codes: Vec<ErrorCode> = results[2..].iter().map(|r| r.as_ref().unwrap_err().1.code).collect();
     assert_eq!(
         codes,
         [
@@ -296,40 +194,24 @@ fn delete_by_name_and_by_id() {
             ErrorCode::InvalidRequest,
         ]
     );
-    assert_eq!(
-        cluster.image.topics().map(|t| &*t.name).collect::<Vec<_>>(),
-        ["c"]
-    );
+    assert_eq!(cluster.image.topics().map(|t| &*t.name).collect::<Vec<_>>(), ["c"]);
 }
 
 #[test]
 fn a_deleted_topic_takes_its_configs_along_and_comes_back_as_another() {
     let mut cluster = Cluster::of(1);
     let first = cluster.create(config("retention.ms", Some("5"))).unwrap();
-    cluster.run(&Command::DeleteTopics {
-        topics: vec![TopicRef::Id(first.id)],
-    });
+    cluster.run(&Command::DeleteTopics { topics: vec![TopicRef::Id(first.id)] });
     assert_eq!(cluster.image.partition_count(), 0);
     let second = cluster.create(NewTopic::new("c", 1, 1)).unwrap();
     assert_ne!(first.id, second.id);
     assert_eq!(cluster.image.topic_config("c"), None);
 }
 
-fn grow(
-    cluster: &mut Cluster,
-    name: &str,
-    count: i32,
-    assignments: Option<Vec<Vec<NodeId>>>,
-) -> Option<ErrorCode> {
-    let topics = vec![MorePartitions {
-        name: name.into(),
-        count,
-        assignments,
-    }];
-    let Reply::CreatePartitions(mut results) = cluster.run(&Command::CreatePartitions {
-        topics,
-        validate_only: false,
-    }) else {
+fn grow(cluster: &mut Cluster, name: &str, count: i32, assignments: Option<Vec<Vec<NodeId>>>) -> Option<ErrorCode> {
+    let topics = vec![MorePartitions { name: name.into(), count, assignments }];
+    let Reply::CreatePartitions(mut results) = cluster.run(&Command::CreatePartitions { topics, validate_only: false })
+    else {
         panic!()
     };
     results.remove(0).err().map(|(_, e)| e.code)
@@ -348,30 +230,12 @@ fn partitions_are_added() {
     assert_eq!(after[..2], before[..]);
     assert!(after.iter().all(|p| p.replicas.len() == 2));
     assert_eq!(grow(&mut cluster, "a", 5, Some(vec![vec![3, 1]])), None);
-    assert_eq!(
-        cluster.image.partition("a", 4).unwrap().replicas[..],
-        [3, 1]
-    );
+    assert_eq!(cluster.image.partition("a", 4).unwrap().replicas[..], [3, 1]);
     assert_eq!(grow(&mut cluster, "a", 5, None), Some(InvalidPartitions));
     assert_eq!(grow(&mut cluster, "a", 1, None), Some(InvalidPartitions));
-    assert_eq!(
-        grow(&mut cluster, "none", 5, None),
-        Some(UnknownTopicOrPartition)
-    );
-    assert_eq!(
-        grow(&mut cluster, "a", 7, Some(vec![vec![1, 2]])),
-        Some(InvalidReplicaAssignment)
-    );
-    assert_eq!(
-        grow(&mut cluster, "a", 6, Some(vec![vec![1]])),
-        Some(InvalidReplicaAssignment)
-    );
-    assert_eq!(
-        grow(&mut cluster, "a", 6, Some(vec![vec![1, 9]])),
-        Some(InvalidReplicaAssignment)
-    );
-    assert_eq!(
-        grow(&mut cluster, "a", i32::MAX, None),
-        Some(PolicyViolation)
-    );
+    assert_eq!(grow(&mut cluster, "none", 5, None), Some(UnknownTopicOrPartition));
+    assert_eq!(grow(&mut cluster, "a", 7, Some(vec![vec![1, 2]])), Some(InvalidReplicaAssignment));
+    assert_eq!(grow(&mut cluster, "a", 6, Some(vec![vec![1]])), Some(InvalidReplicaAssignment));
+    assert_eq!(grow(&mut cluster, "a", 6, Some(vec![vec![1, 9]])), Some(InvalidReplicaAssignment));
+    assert_eq!(grow(&mut cluster, "a", i32::MAX, None), Some(PolicyViolation));
 }

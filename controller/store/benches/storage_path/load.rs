@@ -84,9 +84,7 @@ impl Load {
     }
 
     pub fn queued(&self) {
-        self.flow
-            .pending
-            .fetch_add(self.size as u64, Ordering::AcqRel);
+        self.flow.pending.fetch_add(self.size as u64, Ordering::AcqRel);
     }
 
     /// Values queued at these times are durable now.
@@ -100,9 +98,7 @@ impl Load {
                 n += 1;
             }
         }
-        self.flow
-            .pending
-            .fetch_sub(n * self.size as u64, Ordering::AcqRel);
+        self.flow.pending.fetch_sub(n * self.size as u64, Ordering::AcqRel);
         let _guard = self.flow.waiting.lock();
         self.flow.drained.notify_all();
     }
@@ -135,18 +131,8 @@ impl Meter {
     pub fn start(dir: &Path) -> Self {
         use std::os::unix::fs::MetadataExt;
         let dev = std::fs::metadata(dir).unwrap().dev();
-        let stat = format!(
-            "/sys/dev/block/{}:{}/stat",
-            libc::major(dev),
-            libc::minor(dev)
-        )
-        .into();
-        let mut meter = Meter {
-            device: Some(stat),
-            at: Instant::now(),
-            cpu: 0.0,
-            sectors: 0,
-        };
+        let stat = format!("/sys/dev/block/{}:{}/stat", libc::major(dev), libc::minor(dev)).into();
+        let mut meter = Meter { device: Some(stat), at: Instant::now(), cpu: 0.0, sectors: 0 };
         meter.reset();
         meter
     }
@@ -160,15 +146,8 @@ impl Meter {
     fn sectors_written(&self) -> u64 {
         // SAFETY: has no arguments.
         unsafe { libc::sync() };
-        let text = self
-            .device
-            .as_ref()
-            .and_then(|p| std::fs::read_to_string(p).ok())
-            .unwrap_or_default();
-        text.split_whitespace()
-            .nth(6)
-            .and_then(|n| n.parse().ok())
-            .unwrap_or(0)
+        let text = self.device.as_ref().and_then(|p| std::fs::read_to_string(p).ok()).unwrap_or_default();
+        text.split_whitespace().nth(6).and_then(|n| n.parse().ok()).unwrap_or(0)
     }
 
     /// Seconds, CPU seconds.
@@ -196,15 +175,8 @@ pub fn cpu_seconds() -> f64 {
 pub fn rss_mib() -> (f64, f64) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let kib = |key: &str| {
-        let line = status
-            .lines()
-            .find_map(|l| l.strip_prefix(key))
-            .unwrap_or("0");
-        line.split_whitespace()
-            .next()
-            .and_then(|n| n.parse::<f64>().ok())
-            .unwrap_or(0.0)
-            / 1024.0
+        let line = status.lines().find_map(|l| l.strip_prefix(key)).unwrap_or("0");
+        line.split_whitespace().next().and_then(|n| n.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
     };
     (kib("VmRSS:"), kib("VmHWM:"))
 }

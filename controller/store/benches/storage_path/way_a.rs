@@ -5,8 +5,8 @@ use std::sync::mpsc;
 use std::time::Instant;
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode,
-    Options, ReadOptions, SliceTransform, WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Options, ReadOptions,
+    SliceTransform, WriteBatch, WriteOptions,
 };
 
 use crate::Args;
@@ -118,11 +118,7 @@ pub fn run(args: &Args, load: &Load, mut meter: Meter) {
                 batch.put_cf(&idx, key, [0u8; 40]);
                 bytes += value.len();
                 times.push(at);
-                next = if bytes < GROUP {
-                    queue.try_recv().ok()
-                } else {
-                    None
-                };
+                next = if bytes < GROUP { queue.try_recv().ok() } else { None };
             }
             db.write_opt(batch, &write).unwrap();
             written.send(times).unwrap();
@@ -164,9 +160,5 @@ fn scan(db: &DB, load: &Load, cold: bool, meter: &mut Meter) {
     let (seconds, cpu) = meter.read();
     let gb = bytes as f64 / 1e9;
     let name = if cold { "cold" } else { "warm" };
-    println!(
-        "a: {name} scan {:.0} MB/s  cpu {:.2} s/GB",
-        gb * 1e3 / seconds,
-        cpu / gb
-    );
+    println!("a: {name} scan {:.0} MB/s  cpu {:.2} s/GB", gb * 1e3 / seconds, cpu / gb);
 }

@@ -14,13 +14,7 @@ use crate::load::{self, Load, Meter};
 struct NoRows;
 
 impl Derive for NoRows {
-    fn derive(
-        &self,
-        _: PlogId,
-        _: &[Bytes],
-        _: &dyn Kv,
-        _: &mut KvBatch,
-    ) -> Result<(), StoreError> {
+    fn derive(&self, _: PlogId, _: &[Bytes], _: &dyn Kv, _: &mut KvBatch) -> Result<(), StoreError> {
         Ok(())
     }
 }
@@ -54,33 +48,17 @@ pub fn run(args: &Args, load: &Load, mut meter: Meter) {
     let options = StoreOptions {
         segment_bytes: args.segment_mib << 20,
         segments: args.segments,
-        flush: if args.os {
-            FlushPolicy::Os
-        } else {
-            FlushPolicy::Sync
-        },
+        flush: if args.os { FlushPolicy::Os } else { FlushPolicy::Sync },
         trust_batch_crc: !args.own_crc,
         ..StoreOptions::default()
     };
     let opened = Instant::now();
     let store = open_log_store(&args.dir, options.clone(), Arc::new(NoRows)).unwrap();
-    println!(
-        "d: fresh open {:.1} ms, rss {:.0} MiB",
-        opened.elapsed().as_secs_f64() * 1e3,
-        load::rss_mib().0
-    );
+    println!("d: fresh open {:.1} ms, rss {:.0} MiB", opened.elapsed().as_secs_f64() * 1e3, load::rss_mib().0);
     let logs: Vec<_> = (0..args.logs)
         .map(|id| {
-            let waiting = Arc::new(Waiting {
-                load,
-                times: Mutex::default(),
-            });
-            (
-                store
-                    .open(id, RetentionClass::Week, waiting.clone())
-                    .unwrap(),
-                waiting,
-            )
+            let waiting = Arc::new(Waiting { load, times: Mutex::default() });
+            (store.open(id, RetentionClass::Week, waiting.clone()).unwrap(), waiting)
         })
         .collect();
     let making = load::making_costs(load);
@@ -91,11 +69,7 @@ pub fn run(args: &Args, load: &Load, mut meter: Meter) {
             let logs = &logs;
             scope.spawn(move || {
                 // Each thread has its own logs, so that offsets need no lock.
-                let mine: Vec<_> = logs
-                    .iter()
-                    .skip(thread as usize)
-                    .step_by(args.threads as usize)
-                    .collect();
+                let mine: Vec<_> = logs.iter().skip(thread as usize).step_by(args.threads as usize).collect();
                 for n in (thread..load.count).step_by(args.threads as usize) {
                     let at = load.turn(started, n);
                     let (log, waiting) = mine[(n / args.threads) as usize % mine.len()];
@@ -103,13 +77,8 @@ pub fn run(args: &Args, load: &Load, mut meter: Meter) {
                     let bytes = load.value(n);
                     load.queued();
                     waiting.times.lock().push_back((offset, at));
-                    let batch = Batch {
-                        base_offset: offset,
-                        last_offset: offset,
-                        leader_epoch: 0,
-                        max_timestamp: 0,
-                        bytes,
-                    };
+                    let batch =
+                        Batch { base_offset: offset, last_offset: offset, leader_epoch: 0, max_timestamp: 0, bytes };
                     log.append(batch).unwrap();
                 }
             });
@@ -132,12 +101,7 @@ pub fn run(args: &Args, load: &Load, mut meter: Meter) {
         stats.journal_bytes as f64 / stats.payload_bytes as f64,
     );
     if args.scan {
-        scan(
-            args,
-            load,
-            &logs.iter().map(|(log, _)| log.clone()).collect::<Vec<_>>(),
-            &mut meter,
-        );
+        scan(args, load, &logs.iter().map(|(log, _)| log.clone()).collect::<Vec<_>>(), &mut meter);
     }
     drop(logs);
     drop(store);
@@ -146,10 +110,7 @@ pub fn run(args: &Args, load: &Load, mut meter: Meter) {
         let opened = Instant::now();
         let store = open_log_store(&args.dir, options, Arc::new(NoRows)).unwrap();
         let ms = opened.elapsed().as_secs_f64() * 1e3;
-        println!(
-            "d: open again {ms:.1} ms, cpu {:.1} ms",
-            (load::cpu_seconds() - before) * 1e3
-        );
+        println!("d: open again {ms:.1} ms, cpu {:.1} ms", (load::cpu_seconds() - before) * 1e3);
         drop(store);
     }
 }
@@ -168,14 +129,8 @@ fn scan(args: &Args, load: &Load, logs: &[Arc<dyn Plog>], meter: &mut Meter) {
             let end = log.bounds().end;
             let mut from = 0;
             while from < end {
-                let chunk = log
-                    .read(ReadSpec {
-                        from,
-                        until: i64::MAX,
-                        max_bytes: 1 << 20,
-                        at_least_one: true,
-                    })
-                    .unwrap();
+                let chunk =
+                    log.read(ReadSpec { from, until: i64::MAX, max_bytes: 1 << 20, at_least_one: true }).unwrap();
                 bytes += chunk.bytes;
                 from += chunk.batches.len() as i64;
             }
@@ -184,10 +139,6 @@ fn scan(args: &Args, load: &Load, logs: &[Arc<dyn Plog>], meter: &mut Meter) {
         let (seconds, cpu) = meter.read();
         let gb = bytes as f64 / 1e9;
         let name = if cold { "cold" } else { "warm" };
-        println!(
-            "d: {name} scan {:.0} MB/s  cpu {:.2} s/GB",
-            gb * 1e3 / seconds,
-            cpu / gb
-        );
+        println!("d: {name} scan {:.0} MB/s  cpu {:.2} s/GB", gb * 1e3 / seconds, cpu / gb);
     }
 }

@@ -47,11 +47,7 @@ impl Op {
     fn body(&self) -> &[u8] {
         match self {
             Op::Append { batch, .. } => &batch.bytes,
-            Op::Truncate { .. }
-            | Op::LogStart { .. }
-            | Op::Delete { .. }
-            | Op::Barrier(_)
-            | Op::Roll(_) => &[],
+            Op::Truncate { .. } | Op::LogStart { .. } | Op::Delete { .. } | Op::Barrier(_) | Op::Roll(_) => &[],
         }
     }
 
@@ -163,9 +159,7 @@ impl Queue {
         let mut bytes = 0;
         while let Some(op) = state.ops.front() {
             let more = bytes + op.body().len() as u64;
-            if !group.is_empty()
-                && (padded_len(group.len() + 1, more) > limit || group.len() == GROUP_FRAMES)
-            {
+            if !group.is_empty() && (padded_len(group.len() + 1, more) > limit || group.len() == GROUP_FRAMES) {
                 break;
             }
             bytes = more;
@@ -210,10 +204,7 @@ impl Committer {
                 Ok(false) => break,
                 Err(error) => {
                     let path = self.core.path.join("journal").display().to_string();
-                    let error = StoreError::Poisoned {
-                        path,
-                        what: format!("journal: {error}"),
-                    };
+                    let error = StoreError::Poisoned { path, what: format!("journal: {error}") };
                     self.core.poison(error.clone());
                     fail_waiters(group, &error);
                     return;
@@ -241,10 +232,7 @@ impl Committer {
         }
         let sync = self.core.options.flush == FlushPolicy::Sync;
         let fits = |a: &Segment| a.position + writer.len() <= a.source.file.size();
-        if frames > 0
-            && !self.active.as_ref().is_some_and(fits)
-            && !self.roll(padded_len(frames, bytes))
-        {
+        if frames > 0 && !self.active.as_ref().is_some_and(fits) && !self.roll(padded_len(frames, bytes)) {
             return Ok(false);
         }
         let Some(active) = &mut self.active else {
@@ -266,13 +254,7 @@ impl Committer {
             if sync {
                 file.sync()?;
             }
-            self.core.stats.group(
-                frames,
-                bytes,
-                writer.len(),
-                written - started,
-                written.elapsed(),
-            );
+            self.core.stats.group(frames, bytes, writer.len(), written - started, written.elapsed());
             self.group += 1;
             active.next_group = self.group;
             active.position = end;
@@ -380,27 +362,14 @@ impl Committer {
 
 impl Segment {
     pub(crate) fn empty(source: SegmentFile, number: u64, next_group: u64) -> Self {
-        Segment {
-            source,
-            number,
-            next_group,
-            position: 0,
-            memory: 0,
-            touched: HashMap::new(),
-            gone: Vec::new(),
-        }
+        Segment { source, number, next_group, position: 0, memory: 0, touched: HashMap::new(), gone: Vec::new() }
     }
 
     /// Notes that the segment has a frame of `log`.
     pub(crate) fn touch(&mut self, log: &Arc<Log>, no: Option<u64>, end: Option<i64>) {
-        let touched = self.touched.entry(log.id).or_insert_with(|| Touched {
-            log: log.clone(),
-            last_no: None,
-            end: 0,
-        });
+        let touched = self.touched.entry(log.id).or_insert_with(|| Touched { log: log.clone(), last_no: None, end: 0 });
         if !Arc::ptr_eq(&touched.log, log) {
-            self.gone
-                .push(std::mem::replace(&mut touched.log, log.clone()));
+            self.gone.push(std::mem::replace(&mut touched.log, log.clone()));
             touched.last_no = None;
         }
         touched.last_no = no.or(touched.last_no);

@@ -178,8 +178,7 @@ pub(crate) fn body_intact(body: &[u8], entry: &Entry) -> bool {
 fn has_own_crc(body: &[u8]) -> bool {
     body.len() >= BATCH_HEADER
         && body[BATCH_MAGIC_AT] == 2
-        && u32::from_be_bytes(field(body, BATCH_LENGTH_AT)) as usize
-            == body.len() - BATCH_LENGTH_AT - 4
+        && u32::from_be_bytes(field(body, BATCH_LENGTH_AT)) as usize == body.len() - BATCH_LENGTH_AT - 4
 }
 
 impl RetentionClass {
@@ -222,14 +221,7 @@ mod tests {
         entry.encode(&mut bytes);
         assert_eq!(bytes.len(), ENTRY);
         assert_eq!(Entry::decode(&bytes), Some(entry));
-        let header = Header {
-            segment: 1,
-            group: 2,
-            incarnation: 3,
-            frames: 4,
-            body_len: 5,
-            directory_crc: 6,
-        };
+        let header = Header { segment: 1, group: 2, incarnation: 3, frames: 4, body_len: 5, directory_crc: 6 };
         let mut bytes = header.encode();
         assert_eq!(Header::decode(&bytes), Some(header));
         for i in 0..HEADER {

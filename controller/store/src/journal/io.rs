@@ -118,10 +118,7 @@ impl JournalFile for DiskFile {
     fn read_at(&self, bytes: &mut [u8], position: u64) -> io::Result<usize> {
         let mut done = 0;
         while done < bytes.len() {
-            match self
-                .file
-                .read_at(&mut bytes[done..], position + done as u64)
-            {
+            match self.file.read_at(&mut bytes[done..], position + done as u64) {
                 Ok(0) => break,
                 Ok(n) => done += n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -156,13 +153,10 @@ impl AlignedBuf {
     pub fn new(len: usize) -> Self {
         let len = len.max(1).next_multiple_of(ALIGN);
         let align = if len >= HUGE { HUGE } else { ALIGN };
-        let layout = Layout::from_size_align(len, align)
-            .unwrap_or_else(|_| handle_alloc_error(Layout::new::<u8>()));
+        let layout = Layout::from_size_align(len, align).unwrap_or_else(|_| handle_alloc_error(Layout::new::<u8>()));
         // SAFETY: the layout's size is not zero.
         let start = unsafe { alloc_zeroed(layout) };
-        let Some(start) = NonNull::new(start) else {
-            handle_alloc_error(layout)
-        };
+        let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
         if len >= HUGE {
             // SAFETY: the range is the allocation just made; the advice does not change its contents. Without effect
             // if it fails, which is harmless.

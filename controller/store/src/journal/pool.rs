@@ -90,17 +90,9 @@ impl Pool {
         if !single_use {
             state.ordinary += 1;
         }
-        let number = path
-            .file_stem()
-            .and_then(|s| s.to_str())
-            .and_then(|s| s.parse::<u64>().ok())
-            .unwrap_or(0);
+        let number = path.file_stem().and_then(|s| s.to_str()).and_then(|s| s.parse::<u64>().ok()).unwrap_or(0);
         state.next_file = state.next_file.max(number + 1);
-        SegmentFile {
-            path: path.to_owned(),
-            file,
-            single_use,
-        }
+        SegmentFile { path: path.to_owned(), file, single_use }
     }
 
     fn create(&self, size: u64, zero: bool) -> std::io::Result<SegmentFile> {
@@ -110,11 +102,7 @@ impl Pool {
             self.dir.join(format!("{:08}.seg", state.next_file - 1))
         };
         let file: Arc<dyn JournalFile> = self.io.create(&path, size, zero)?.into();
-        Ok(SegmentFile {
-            path,
-            file,
-            single_use: size != self.segment_bytes,
-        })
+        Ok(SegmentFile { path, file, single_use: size != self.segment_bytes })
     }
 
     /// The small segment of a fresh store.
@@ -141,26 +129,15 @@ impl Pool {
             }
             Err(e) if e.raw_os_error() == Some(libc::ENOSPC) => {
                 let free = self.io.space(&self.dir).map_or(0, |(_, free)| free);
-                Err(StoreError::Full {
-                    path,
-                    free,
-                    needed: size,
-                })
+                Err(StoreError::Full { path, free, needed: size })
             }
-            Err(e) => Err(StoreError::Poisoned {
-                path,
-                what: format!("cannot make a journal segment: {e}"),
-            }),
+            Err(e) => Err(StoreError::Poisoned { path, what: format!("cannot make a journal segment: {e}") }),
         }
     }
 
     /// The next segment to write to, with room for `bytes`. Waits for ingestion when all are in use, and calls `full`
     /// when it waits because the disk has no room for another one; `None` after [`Pool::stop`].
-    pub(crate) fn take(
-        self: &Arc<Self>,
-        bytes: u64,
-        full: &mut dyn FnMut(),
-    ) -> Option<SegmentFile> {
+    pub(crate) fn take(self: &Arc<Self>, bytes: u64, full: &mut dyn FnMut()) -> Option<SegmentFile> {
         let mut state = self.state.lock();
         loop {
             if state.stopped {
@@ -196,9 +173,7 @@ impl Pool {
             let made = pool.create(pool.segment_bytes, true);
             let state = &mut *pool.state.lock();
             state.making = false;
-            state.no_space = made
-                .as_ref()
-                .is_err_and(|e| e.raw_os_error() == Some(libc::ENOSPC));
+            state.no_space = made.as_ref().is_err_and(|e| e.raw_os_error() == Some(libc::ENOSPC));
             match made {
                 Ok(file) => {
                     state.ordinary += 1;
@@ -212,10 +187,7 @@ impl Pool {
             pool.changed.notify_all();
         };
         // Without a thread the segments that exist have to do; the next call tries again.
-        state.making = std::thread::Builder::new()
-            .name("store-segment".into())
-            .spawn(maker)
-            .is_ok();
+        state.making = std::thread::Builder::new().name("store-segment".into()).spawn(maker).is_ok();
     }
 
     pub(crate) fn seal(&self, segment: Segment) {
@@ -248,10 +220,7 @@ impl Pool {
     pub(crate) fn wait_ingested(&self, time: Duration) -> bool {
         let mut state = self.state.lock();
         let busy = |state: &mut State| state.ingesting || !state.sealed.is_empty();
-        !self
-            .changed
-            .wait_while_for(&mut state, busy, time)
-            .timed_out()
+        !self.changed.wait_while_for(&mut state, busy, time).timed_out()
     }
 
     /// Makes a file available for writing.
@@ -284,8 +253,7 @@ impl Pool {
     /// After [`Pool::stop`]: waits for a segment that is being made, which whoever opens the directory next must not
     /// meet half finished.
     pub(crate) fn wait_made(&self) {
-        self.changed
-            .wait_while(&mut self.state.lock(), |state| state.making);
+        self.changed.wait_while(&mut self.state.lock(), |state| state.making);
     }
 
     /// Disk space of the ordinary segments, bytes.

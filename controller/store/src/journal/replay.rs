@@ -33,11 +33,7 @@ pub(crate) fn replay(
     chain: &mut Chain,
     frame: &mut dyn FnMut(Entry, Bytes),
 ) -> io::Result<u64> {
-    let mut reader = Reader {
-        file,
-        start: 0,
-        data: Bytes::new(),
-    };
+    let mut reader = Reader { file, start: 0, data: Bytes::new() };
     let mut position = 0;
     while position + HEADER as u64 <= file.size() {
         let Some(header) = Header::decode(&reader.at(position, HEADER as u64)?) else {
@@ -109,9 +105,7 @@ impl Reader<'_> {
         let have = self.start + self.data.len() as u64;
         if position < self.start || position + len > have {
             let start = position / ALIGN as u64 * ALIGN as u64;
-            let want = (position - start + len)
-                .max(PIECE)
-                .min(self.file.size() - start) as usize;
+            let want = (position - start + len).max(PIECE).min(self.file.size() - start) as usize;
             let mut buffer = AlignedBuf::new(want);
             let n = self.file.read_at(buffer.as_mut_slice(), start)?;
             self.start = start;

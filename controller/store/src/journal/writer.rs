@@ -81,20 +81,13 @@ impl GroupWriter {
             self.block.clear();
         }
         let next = position + self.len();
-        let wanted = (self.block.len() + self.len() as usize)
-            .next_multiple_of(ALIGN)
-            .min(PIECE);
+        let wanted = (self.block.len() + self.len() as usize).next_multiple_of(ALIGN).min(PIECE);
         if self.buffer.len() < wanted {
             self.buffer = AlignedBuf::new(wanted.next_power_of_two());
         }
         let start = position - self.block.len() as u64;
         debug_assert!(start.is_multiple_of(ALIGN as u64));
-        let mut out = Pieces {
-            buffer: &mut self.buffer,
-            filled: 0,
-            file,
-            position: start,
-        };
+        let mut out = Pieces { buffer: &mut self.buffer, filled: 0, file, position: start };
         out.append(&self.block)?;
         out.append(&header.encode())?;
         out.append(&self.directory)?;
@@ -135,16 +128,11 @@ impl Pieces<'_> {
         let next = self.filled.next_multiple_of(GROUP_ALIGN as usize);
         block.clear();
         block.extend_from_slice(&self.buffer.as_slice()[next / ALIGN * ALIGN..next]);
-        if padded > 0 {
-            self.flush(padded)
-        } else {
-            Ok(())
-        }
+        if padded > 0 { self.flush(padded) } else { Ok(()) }
     }
 
     fn flush(&mut self, len: usize) -> io::Result<()> {
-        self.file
-            .write_at(&self.buffer.as_slice()[..len], self.position)?;
+        self.file.write_at(&self.buffer.as_slice()[..len], self.position)?;
         self.position += len as u64;
         self.filled = 0;
         Ok(())

@@ -55,24 +55,14 @@ impl Kv for MemoryKv {
         Ok(self.inner.lock().live.get(key).cloned())
     }
 
-    fn scan(
-        &self,
-        from: &[u8],
-        to: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
-    ) -> Result<(), StoreError> {
+    fn scan(&self, from: &[u8], to: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
         if from >= to {
             return Ok(());
         }
         // Copied out, so that `visit` may call the store.
         let range = (Bound::Included(from), Bound::Excluded(to));
-        let rows: Vec<_> = self
-            .inner
-            .lock()
-            .live
-            .range::<[u8], _>(range)
-            .map(|(k, v)| (k.clone(), v.clone()))
-            .collect();
+        let rows: Vec<_> =
+            self.inner.lock().live.range::<[u8], _>(range).map(|(k, v)| (k.clone(), v.clone())).collect();
         for (key, value) in &rows {
             if !visit(key, value) {
                 break;
@@ -84,10 +74,7 @@ impl Kv for MemoryKv {
     fn write(&self, batch: KvBatch, durable: bool) -> Result<(), StoreError> {
         let inner = &mut *self.inner.lock();
         if inner.failing {
-            return Err(StoreError::Poisoned {
-                path: "memory".into(),
-                what: "injected write failure".into(),
-            });
+            return Err(StoreError::Poisoned { path: "memory".into(), what: "injected write failure".into() });
         }
         apply(&mut inner.live, batch.clone());
         inner.unsynced.push(batch);

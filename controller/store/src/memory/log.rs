@@ -7,8 +7,7 @@ use bytes::Bytes;
 
 use super::{Committer, Shared, World};
 use crate::api::{
-    Batch, BatchMeta, Bounds, Extent, Plog, PlogId, ReadChunk, ReadSpec, RetentionClass,
-    StoreError, TailRead,
+    Batch, BatchMeta, Bounds, Extent, Plog, PlogId, ReadChunk, ReadSpec, RetentionClass, StoreError, TailRead,
 };
 use crate::runs::{self, ReadBudget};
 
@@ -97,16 +96,12 @@ impl Image {
     }
 
     pub(super) fn durable_tail(&self) -> Vec<Bytes> {
-        let durable = self.batches[self.stored..]
-            .iter()
-            .filter(|b| b.last_offset < self.durable_end);
+        let durable = self.batches[self.stored..].iter().filter(|b| b.last_offset < self.durable_end);
         durable.map(|b| b.bytes.clone()).collect()
     }
 
     pub(super) fn ingest(&mut self) {
-        self.stored = self
-            .batches
-            .partition_point(|b| b.last_offset < self.durable_end);
+        self.stored = self.batches.partition_point(|b| b.last_offset < self.durable_end);
         self.reclaim();
     }
 
@@ -130,10 +125,7 @@ impl Image {
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        self.live(self.log_start)
-            .iter()
-            .map(|b| b.bytes.len() as u64)
-            .sum()
+        self.live(self.log_start).iter().map(|b| b.bytes.len() as u64).sum()
     }
 
     fn read(&self, spec: &ReadSpec) -> ReadChunk {
@@ -168,10 +160,7 @@ impl MemoryPlog {
         world.logs.get(&self.id).map(f).ok_or(StoreError::Closed)
     }
 
-    fn change<T>(
-        &self,
-        f: impl FnOnce(&mut Image) -> Result<(Op, T), StoreError>,
-    ) -> Result<T, StoreError> {
+    fn change<T>(&self, f: impl FnOnce(&mut Image) -> Result<(Op, T), StoreError>) -> Result<T, StoreError> {
         let world = &mut *self.shared.world.lock();
         if let Some(fate) = &world.fate {
             return Err(fate.clone());
@@ -194,22 +183,13 @@ impl Plog for MemoryPlog {
     }
 
     fn bounds(&self) -> Bounds {
-        self.read_image(|i| Bounds {
-            log_start: i.log_start,
-            end: i.end,
-            durable_end: i.durable_end,
-            bytes: i.bytes(),
-        })
-        .unwrap_or_default()
+        self.read_image(|i| Bounds { log_start: i.log_start, end: i.end, durable_end: i.durable_end, bytes: i.bytes() })
+            .unwrap_or_default()
     }
 
     fn append(&self, batch: Batch) -> Result<(), StoreError> {
         if self.shared.world.lock().full {
-            return Err(StoreError::Full {
-                path: "memory".into(),
-                free: 0,
-                needed: batch.bytes.len() as u64,
-            });
+            return Err(StoreError::Full { path: "memory".into(), free: 0, needed: batch.bytes.len() as u64 });
         }
         self.change(|image| {
             if batch.base_offset < image.end || batch.last_offset < batch.base_offset {
@@ -258,9 +238,7 @@ impl Plog for MemoryPlog {
 
     fn read_tail(&self, spec: ReadSpec) -> TailRead {
         let answer = self.read_image(|image| {
-            let stored_end = image.batches[..image.stored]
-                .last()
-                .map_or(0, |b| b.last_offset + 1);
+            let stored_end = image.batches[..image.stored].last().map_or(0, |b| b.last_offset + 1);
             if spec.from.max(image.log_start) < stored_end {
                 return TailRead::Below;
             }
@@ -274,32 +252,18 @@ impl Plog for MemoryPlog {
     }
 
     fn index(&self, from: i64, limit: usize) -> Result<Vec<BatchMeta>, StoreError> {
-        self.read_image(|image| {
-            image
-                .live(from)
-                .iter()
-                .take(limit)
-                .map(Batch::meta)
-                .collect()
-        })
+        self.read_image(|image| image.live(from).iter().take(limit).map(Batch::meta).collect())
     }
 
     fn extents(&self, from: i64, limit: usize) -> Result<Vec<Extent>, StoreError> {
-        let mut all = self.read_image(|image| {
-            runs::extents_of(image.live(image.log_start).iter().map(Batch::meta))
-        })?;
+        let mut all = self.read_image(|image| runs::extents_of(image.live(image.log_start).iter().map(Batch::meta)))?;
         all.retain(|e| e.last_offset >= from);
         all.truncate(limit);
         Ok(all)
     }
 
     fn tail(&self) -> Vec<Bytes> {
-        self.read_image(|image| {
-            image.batches[image.stored..]
-                .iter()
-                .map(|b| b.bytes.clone())
-                .collect()
-        })
-        .unwrap_or_default()
+        self.read_image(|image| image.batches[image.stored..].iter().map(|b| b.bytes.clone()).collect())
+            .unwrap_or_default()
     }
 }

@@ -13,9 +13,7 @@ use parking_lot::{Condvar, Mutex};
 
 pub use self::kv::MemoryKv;
 use self::log::{Effect, Image, MemoryPlog, Op};
-use crate::api::{
-    Derive, Kv, KvBatch, LogStore, Observer, Plog, PlogId, RetentionClass, StoreError, Usage,
-};
+use crate::api::{Derive, Kv, KvBatch, LogStore, Observer, Plog, PlogId, RetentionClass, StoreError, Usage};
 
 /// What survives a crash: the logs as of the last ingestion, the synced journal since, and the rows.
 #[derive(Clone, Default)]
@@ -58,11 +56,7 @@ struct Committer {
 
 impl Drop for Committer {
     fn drop(&mut self) {
-        self.shared
-            .world
-            .lock()
-            .fate
-            .get_or_insert(StoreError::Closed);
+        self.shared.world.lock().fate.get_or_insert(StoreError::Closed);
         self.shared.wake.notify_all();
         if let Some(thread) = self.thread.lock().take()
             && thread.thread().id() != std::thread::current().id()
@@ -112,8 +106,7 @@ impl MemoryStore {
                 loop {
                     {
                         let mut world = shared.world.lock();
-                        while world.fate.is_none()
-                            && (world.queue.is_empty() || shared.paused.load(Ordering::Acquire))
+                        while world.fate.is_none() && (world.queue.is_empty() || shared.paused.load(Ordering::Acquire))
                         {
                             shared.wake.wait(&mut world);
                         }
@@ -124,14 +117,8 @@ impl MemoryStore {
                     shared.commit();
                 }
             })
-            .map_err(|e| StoreError::Refused {
-                path: "memory".into(),
-                what: format!("no thread: {e}"),
-            })?;
-        store.committer = Some(Arc::new(Committer {
-            shared: store.shared.clone(),
-            thread: Mutex::new(Some(thread)),
-        }));
+            .map_err(|e| StoreError::Refused { path: "memory".into(), what: format!("no thread: {e}") })?;
+        store.committer = Some(Arc::new(Committer { shared: store.shared.clone(), thread: Mutex::new(Some(thread)) }));
         Ok(store)
     }
 
@@ -139,10 +126,7 @@ impl MemoryStore {
     pub fn open_manual(disk: &MemoryDisk, derive: Arc<dyn Derive>) -> Result<Self, StoreError> {
         let state = &mut *disk.state.lock();
         if state.locked {
-            return Err(StoreError::Refused {
-                path: "memory".into(),
-                what: "in use by another store".into(),
-            });
+            return Err(StoreError::Refused { path: "memory".into(), what: "in use by another store".into() });
         }
         state.locked = true;
         state.clean = false;
@@ -156,18 +140,12 @@ impl MemoryStore {
         let shared = Shared {
             disk: disk.clone(),
             derive,
-            world: Mutex::new(World {
-                logs,
-                ..World::default()
-            }),
+            world: Mutex::new(World { logs, ..World::default() }),
             wake: Condvar::new(),
             committing: Mutex::new(()),
             paused: AtomicBool::new(false),
         };
-        Ok(MemoryStore {
-            shared: Arc::new(shared),
-            committer: None,
-        })
+        Ok(MemoryStore { shared: Arc::new(shared), committer: None })
     }
 
     /// Makes everything queued durable and tells the observers.
@@ -232,17 +210,9 @@ impl Shared {
             }
             let group = std::mem::take(&mut world.queue);
             if std::mem::take(&mut world.fail_next_sync) {
-                let error = StoreError::Poisoned {
-                    path: "memory".into(),
-                    what: "injected sync failure".into(),
-                };
+                let error = StoreError::Poisoned { path: "memory".into(), what: "injected sync failure".into() };
                 world.fate = Some(error.clone());
-                calls.extend(
-                    world
-                        .observers
-                        .values()
-                        .map(|o| (o.clone(), Err(error.clone()))),
-                );
+                calls.extend(world.observers.values().map(|o| (o.clone(), Err(error.clone()))));
             } else {
                 let mut ends: BTreeMap<PlogId, i64> = BTreeMap::new();
                 for (id, op) in &group {
@@ -319,11 +289,7 @@ impl LogStore for MemoryStore {
         }
         world.logs.entry(id).or_default().class = Some(class);
         world.observers.insert(id, observer);
-        Ok(Arc::new(MemoryPlog {
-            id,
-            shared: self.shared.clone(),
-            _committer: self.committer.clone(),
-        }))
+        Ok(Arc::new(MemoryPlog { id, shared: self.shared.clone(), _committer: self.committer.clone() }))
     }
 
     fn plogs(&self) -> Result<Vec<PlogId>, StoreError> {
@@ -345,12 +311,7 @@ impl LogStore for MemoryStore {
     fn usage(&self) -> Usage {
         let world = self.shared.world.lock();
         let used = world.logs.values().map(Image::bytes).sum();
-        Usage {
-            total: 1 << 40,
-            free: (1 << 40) - used,
-            used_by_store: used,
-            tail_memory: used,
-        }
+        Usage { total: 1 << 40, free: (1 << 40) - used, used_by_store: used, tail_memory: used }
     }
 
     fn reclaim(&self) -> Result<(), StoreError> {

@@ -13,9 +13,7 @@ pub const DAY: RetentionClass = RetentionClass::Day;
 
 /// A batch with recognisable contents. Even-sized ones look like Kafka's format 2 with a right checksum.
 pub fn batch(base: i64, count: i64, size: usize) -> Batch {
-    let mut bytes: Vec<u8> = (0..size)
-        .map(|i| (i as i64 * 31 + base * 7) as u8)
-        .collect();
+    let mut bytes: Vec<u8> = (0..size).map(|i| (i as i64 * 31 + base * 7) as u8).collect();
     bytes[..8.min(size)].copy_from_slice(&base.to_be_bytes()[..8.min(size)]);
     if size >= 61 && size.is_multiple_of(2) {
         bytes[8..12].copy_from_slice(&(size as u32 - 12).to_be_bytes());
@@ -66,10 +64,7 @@ impl Watch {
         let deadline = Instant::now() + Duration::from_secs(30);
         let mut state = self.state.lock();
         while !done(&state) {
-            assert!(
-                !self.changed.wait_until(&mut state, deadline).timed_out(),
-                "not within 30 s: {state:?}"
-            );
+            assert!(!self.changed.wait_until(&mut state, deadline).timed_out(), "not within 30 s: {state:?}");
         }
     }
 }
@@ -97,13 +92,7 @@ pub fn base_of(bytes: &[u8]) -> i64 {
 }
 
 impl Derive for LargestBase {
-    fn derive(
-        &self,
-        log: PlogId,
-        batches: &[Bytes],
-        rows: &dyn Kv,
-        out: &mut KvBatch,
-    ) -> Result<(), StoreError> {
+    fn derive(&self, log: PlogId, batches: &[Bytes], rows: &dyn Kv, out: &mut KvBatch) -> Result<(), StoreError> {
         let before = rows.get(&largest_key(log))?.map_or(-1, |v| base_of(&v));
         let largest = batches.iter().map(|b| base_of(b)).fold(before, i64::max);
         out.put(largest_key(log), largest.to_be_bytes());
@@ -131,10 +120,7 @@ impl Twin {
     pub fn new() -> Self {
         let disk = MemoryDisk::new();
         let store = MemoryStore::open(&disk, Arc::new(LargestBase)).unwrap();
-        Twin {
-            disk,
-            store: Some(store),
-        }
+        Twin { disk, store: Some(store) }
     }
 }
 
@@ -168,11 +154,7 @@ impl Real {
     }
 
     pub fn with(options: StoreOptions) -> Self {
-        let mut real = Real {
-            dir: tempfile::tempdir().unwrap(),
-            options,
-            store: None,
-        };
+        let mut real = Real { dir: tempfile::tempdir().unwrap(), options, store: None };
         real.reopen();
         real
     }
@@ -200,26 +182,17 @@ impl Subject for Real {
         self.store.take().unwrap().close().unwrap();
     }
     fn reopen(&mut self) {
-        self.store =
-            Some(open_log_store(self.path(), self.options.clone(), Arc::new(LargestBase)).unwrap());
+        self.store = Some(open_log_store(self.path(), self.options.clone(), Arc::new(LargestBase)).unwrap());
     }
 }
 
 pub fn spec(from: i64, until: i64) -> ReadSpec {
-    ReadSpec {
-        from,
-        until,
-        max_bytes: usize::MAX,
-        at_least_one: true,
-    }
+    ReadSpec { from, until, max_bytes: usize::MAX, at_least_one: true }
 }
 
 /// Base offsets of everything readable from `from` on.
 pub fn bases(log: &dyn Plog, from: i64) -> Vec<i64> {
     let chunk = log.read(spec(from, i64::MAX)).unwrap();
-    assert_eq!(
-        chunk.bytes,
-        chunk.batches.iter().map(|b| b.len()).sum::<usize>()
-    );
+    assert_eq!(chunk.bytes, chunk.batches.iter().map(|b| b.len()).sum::<usize>());
     chunk.batches.iter().map(|b| base_of(b)).collect()
 }

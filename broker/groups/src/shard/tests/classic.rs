@@ -22,10 +22,7 @@ fn the_first_members_wait_for_the_initial_delay() {
 #[test]
 fn the_initial_delay_is_extended_by_newcomers_up_to_the_rebalance_timeout() {
     let mut b = Bench::new();
-    let short = || Join {
-        rebalance_timeout_ms: 7_000,
-        ..join("")
-    };
+    let short = || Join { rebalance_timeout_ms: 7_000, ..join("") };
     let first = b.join(short());
     let mut others = Vec::new();
     for _ in 0..2 {
@@ -45,10 +42,7 @@ fn the_initial_delay_is_extended_by_newcomers_up_to_the_rebalance_timeout() {
 #[test]
 fn a_new_member_gets_its_id_first_from_version_4_on() {
     let mut b = Bench::new();
-    let known = |id: &str| Join {
-        require_known_member_id: true,
-        ..join(id)
-    };
+    let known = |id: &str| Join { require_known_member_id: true, ..join(id) };
     let first = b.join(known(""));
     let answer = b.join_answer(first).unwrap();
     assert_eq!(answer.error, ErrorCode::MemberIdRequired);
@@ -62,21 +56,12 @@ fn a_new_member_gets_its_id_first_from_version_4_on() {
 #[test]
 fn an_unused_member_id_lapses_with_its_session_and_leaves_nothing() {
     let mut b = Bench::new();
-    let first = b.join(Join {
-        require_known_member_id: true,
-        ..join("")
-    });
+    let first = b.join(Join { require_known_member_id: true, ..join("") });
     let id = b.join_answer(first).unwrap().member_id;
     b.pass(10_000);
     assert_eq!(b.state(), "Dead");
-    let late = b.join(Join {
-        require_known_member_id: true,
-        ..join(&id)
-    });
-    assert_eq!(
-        b.join_answer(late).unwrap().error,
-        ErrorCode::UnknownMemberId
-    );
+    let late = b.join(Join { require_known_member_id: true, ..join(&id) });
+    assert_eq!(b.join_answer(late).unwrap().error, ErrorCode::UnknownMemberId);
     assert!(b.log.is_empty() && b.shard.next_due().is_none());
 }
 
@@ -84,14 +69,8 @@ fn an_unused_member_id_lapses_with_its_session_and_leaves_nothing() {
 fn a_pending_member_that_lapses_does_not_disturb_a_stable_group() {
     let mut b = Bench::new();
     let ids = b.stable(1);
-    let other = b.join(Join {
-        require_known_member_id: true,
-        ..join("")
-    });
-    assert_eq!(
-        b.join_answer(other).unwrap().error,
-        ErrorCode::MemberIdRequired
-    );
+    let other = b.join(Join { require_known_member_id: true, ..join("") });
+    assert_eq!(b.join_answer(other).unwrap().error, ErrorCode::MemberIdRequired);
     for _ in 0..4 {
         b.pass(5_000);
         assert_eq!(b.heartbeat(&ids[0], 1), ErrorCode::None);
@@ -106,49 +85,13 @@ fn bad_requests_are_refused() {
         let number = b.join(join);
         b.join_answer(number).unwrap().error
     };
-    assert_eq!(
-        error(Join {
-            group_id: String::new(),
-            ..join("")
-        }),
-        ErrorCode::InvalidGroupId
-    );
-    assert_eq!(
-        error(Join {
-            session_timeout_ms: 5_999,
-            ..join("")
-        }),
-        ErrorCode::InvalidSessionTimeout
-    );
-    assert_eq!(
-        error(Join {
-            session_timeout_ms: 1_800_001,
-            ..join("")
-        }),
-        ErrorCode::InvalidSessionTimeout
-    );
+    assert_eq!(error(Join { group_id: String::new(), ..join("") }), ErrorCode::InvalidGroupId);
+    assert_eq!(error(Join { session_timeout_ms: 5_999, ..join("") }), ErrorCode::InvalidSessionTimeout);
+    assert_eq!(error(Join { session_timeout_ms: 1_800_001, ..join("") }), ErrorCode::InvalidSessionTimeout);
     assert_eq!(error(join("who")), ErrorCode::UnknownMemberId);
-    assert_eq!(
-        error(Join {
-            protocols: Vec::new(),
-            ..join("")
-        }),
-        ErrorCode::InconsistentGroupProtocol
-    );
-    assert_eq!(
-        error(Join {
-            protocol_type: String::new(),
-            ..join("")
-        }),
-        ErrorCode::InconsistentGroupProtocol
-    );
-    assert_eq!(
-        error(Join {
-            client_id: "x".repeat(32_767),
-            ..join("")
-        }),
-        ErrorCode::InvalidRequest
-    );
+    assert_eq!(error(Join { protocols: Vec::new(), ..join("") }), ErrorCode::InconsistentGroupProtocol);
+    assert_eq!(error(Join { protocol_type: String::new(), ..join("") }), ErrorCode::InconsistentGroupProtocol);
+    assert_eq!(error(Join { client_id: "x".repeat(32_767), ..join("") }), ErrorCode::InvalidRequest);
     assert_eq!(b.shard.group_count(), 0);
     assert!(b.shard.next_due().is_none());
 }
@@ -157,21 +100,11 @@ fn bad_requests_are_refused() {
 fn protocols_must_have_one_in_common() {
     let mut b = Bench::new();
     b.stable(1);
-    for bad in [
-        Join {
-            protocols: protocols(&["other"]),
-            ..join("")
-        },
-        Join {
-            protocol_type: "connect".into(),
-            ..join("")
-        },
-    ] {
+    for bad in
+        [Join { protocols: protocols(&["other"]), ..join("") }, Join { protocol_type: "connect".into(), ..join("") }]
+    {
         let number = b.join(bad);
-        assert_eq!(
-            b.join_answer(number).unwrap().error,
-            ErrorCode::InconsistentGroupProtocol
-        );
+        assert_eq!(b.join_answer(number).unwrap().error, ErrorCode::InconsistentGroupProtocol);
     }
     assert_eq!(b.state(), "Stable");
 }
@@ -181,20 +114,12 @@ fn most_votes_among_common_protocols_win() {
     let mut b = Bench::new();
     let numbers: Vec<u32> = [&["a", "b", "c"][..], &["b", "c"], &["c", "b"]]
         .into_iter()
-        .map(|names| {
-            b.join(Join {
-                protocols: protocols(names),
-                ..join("")
-            })
-        })
+        .map(|names| b.join(Join { protocols: protocols(names), ..join("") }))
         .collect();
     b.pass(60_000);
     // The first one's favourite is not common to all; b has two votes, c one.
     for number in numbers {
-        assert_eq!(
-            b.join_answer(number).unwrap().protocol.as_deref(),
-            Some("b")
-        );
+        assert_eq!(b.join_answer(number).unwrap().protocol.as_deref(), Some("b"));
     }
 }
 
@@ -217,10 +142,7 @@ fn a_generation_is_stored_before_its_assignment_goes_out() {
     b.pass(3_000);
     let id = b.join_answer(first).unwrap().member_id;
     assert!(b.log.is_empty());
-    b.sync(Sync {
-        assignments: vec![(id.clone(), Bytes::from_static(b"x"))],
-        ..sync(&id, 1)
-    });
+    b.sync(Sync { assignments: vec![(id.clone(), Bytes::from_static(b"x"))], ..sync(&id, 1) });
     assert_eq!(b.log.len(), 1);
     assert_eq!(b.syncs[0].2, Release::Committed);
     assert_eq!(b.syncs[0].1.assignment, Bytes::from_static(b"x"));
@@ -235,24 +157,12 @@ fn sync_is_checked() {
         let number = b.sync(sync);
         b.sync_answer(number).unwrap().error
     };
-    assert_eq!(
-        error(Sync {
-            group_id: "other".into(),
-            ..sync(&ids[0], 1)
-        }),
-        ErrorCode::UnknownMemberId
-    );
+    assert_eq!(error(Sync { group_id: "other".into(), ..sync(&ids[0], 1) }), ErrorCode::UnknownMemberId);
     assert_eq!(error(sync("who", 1)), ErrorCode::UnknownMemberId);
     assert_eq!(error(sync(&ids[0], 2)), ErrorCode::IllegalGeneration);
-    let wrong = Sync {
-        protocol: Some("other".into()),
-        ..sync(&ids[0], 1)
-    };
+    let wrong = Sync { protocol: Some("other".into()), ..sync(&ids[0], 1) };
     assert_eq!(error(wrong), ErrorCode::InconsistentGroupProtocol);
-    let wrong = Sync {
-        protocol_type: Some("connect".into()),
-        ..sync(&ids[0], 1)
-    };
+    let wrong = Sync { protocol_type: Some("connect".into()), ..sync(&ids[0], 1) };
     assert_eq!(error(wrong), ErrorCode::InconsistentGroupProtocol);
     assert_eq!(error(sync(&ids[0], 1)), ErrorCode::None);
 }
@@ -272,10 +182,7 @@ fn a_newcomer_makes_everybody_join_again() {
     for number in again {
         assert_eq!(b.join_answer(number).unwrap().generation, 2);
     }
-    assert_eq!(
-        b.commit(commit(&ids[1], 2, 7)),
-        ErrorCode::RebalanceInProgress
-    );
+    assert_eq!(b.commit(commit(&ids[1], 2, 7)), ErrorCode::RebalanceInProgress);
     assert_eq!(b.heartbeat(&ids[0], 1), ErrorCode::IllegalGeneration);
     assert_eq!(b.heartbeat(&ids[0], 2), ErrorCode::None);
 }
@@ -300,10 +207,7 @@ fn members_that_do_not_join_again_in_time_are_out() {
 fn another_member_leads_if_the_leader_does_not_come_back() {
     let mut b = Bench::new();
     let ids = b.stable(2);
-    let changed = Join {
-        protocols: protocols(&["range", "roundrobin"]),
-        ..join(&ids[1])
-    };
+    let changed = Join { protocols: protocols(&["range", "roundrobin"]), ..join(&ids[1]) };
     let other = b.join(changed);
     b.pass(60_000);
     let answer = b.join_answer(other).unwrap();
@@ -318,10 +222,7 @@ fn rejoining_in_a_stable_group() {
     // A follower that changed nothing gets the generation as it is.
     let follower = b.join(join(&ids[1]));
     let answer = b.join_answer(follower).unwrap();
-    assert_eq!(
-        (answer.error, answer.generation, answer.members.len()),
-        (ErrorCode::None, 1, 0)
-    );
+    assert_eq!((answer.error, answer.generation, answer.members.len()), (ErrorCode::None, 1, 0));
     assert_eq!(b.state(), "Stable");
     // The leader starts a rebalance.
     b.join(join(&ids[0]));
@@ -338,19 +239,10 @@ fn rejoining_while_the_assignment_is_awaited() {
     let answer = b.join_answer(again).unwrap();
     assert_eq!((answer.generation, answer.members.len()), (1, 1));
     assert_eq!(b.state(), "CompletingRebalance");
-    let changed = b.join(Join {
-        protocols: protocols(&["roundrobin"]),
-        ..join(&id)
-    });
+    let changed = b.join(Join { protocols: protocols(&["roundrobin"]), ..join(&id) });
     // INCONSISTENT: the only member supports "range".
-    assert_eq!(
-        b.join_answer(changed).unwrap().error,
-        ErrorCode::InconsistentGroupProtocol
-    );
-    let changed = b.join(Join {
-        protocols: protocols(&["range", "roundrobin"]),
-        ..join(&id)
-    });
+    assert_eq!(b.join_answer(changed).unwrap().error, ErrorCode::InconsistentGroupProtocol);
+    let changed = b.join(Join { protocols: protocols(&["range", "roundrobin"]), ..join(&id) });
     assert_eq!(b.join_answer(changed).unwrap().generation, 2);
 }
 
@@ -360,10 +252,7 @@ fn a_second_join_of_the_same_member_takes_the_place_of_the_first() {
     let ids = b.stable(2);
     let first = b.join(join(&ids[0]));
     let second = b.join(join(&ids[0]));
-    assert_eq!(
-        b.join_answer(first).unwrap().error,
-        ErrorCode::RebalanceInProgress
-    );
+    assert_eq!(b.join_answer(first).unwrap().error, ErrorCode::RebalanceInProgress);
     let other = b.join(join(&ids[1]));
     assert_eq!(b.join_answer(second).unwrap().generation, 2);
     assert_eq!(b.join_answer(other).unwrap().generation, 2);
@@ -375,19 +264,11 @@ fn a_join_during_completion_refuses_the_waiting_syncs() {
     let numbers = [b.join(join("")), b.join(join(""))];
     b.pass(6_000);
     let answers = numbers.map(|n| b.join_answer(n).unwrap());
-    let follower = answers
-        .iter()
-        .find(|a| a.members.is_empty())
-        .unwrap()
-        .member_id
-        .clone();
+    let follower = answers.iter().find(|a| a.members.is_empty()).unwrap().member_id.clone();
     let waiting = b.sync(sync(&follower, 1));
     assert_eq!(b.sync_answer(waiting), None);
     b.join(join(""));
-    assert_eq!(
-        b.sync_answer(waiting).unwrap().error,
-        ErrorCode::RebalanceInProgress
-    );
+    assert_eq!(b.sync_answer(waiting).unwrap().error, ErrorCode::RebalanceInProgress);
     assert_eq!(b.state(), "PreparingRebalance");
 }
 
@@ -398,12 +279,7 @@ fn members_that_do_not_sync_in_time_are_out() {
     b.pass(6_000);
     let answers = numbers.map(|n| b.join_answer(n).unwrap());
     let leader = answers[0].leader.clone();
-    let follower = answers
-        .iter()
-        .find(|a| a.member_id != leader)
-        .unwrap()
-        .member_id
-        .clone();
+    let follower = answers.iter().find(|a| a.member_id != leader).unwrap().member_id.clone();
     b.sync(sync(&leader, 1));
     for _ in 0..11 {
         b.pass(5_000);
@@ -434,10 +310,7 @@ fn setting_the_time_of_day_ends_no_session() {
     let mut b = Bench::new();
     let ids = b.stable(1);
     let decade_ms = 10 * 365 * 24 * 3_600_000;
-    let later = Now {
-        wall_ms: b.now_ms + decade_ms,
-        ..at(b.now_ms)
-    };
+    let later = Now { wall_ms: b.now_ms + decade_ms, ..at(b.now_ms) };
     b.shard.tick(later, &mut Effects::default());
     assert_eq!(b.heartbeat(&ids[0], 1), ErrorCode::None);
 }
@@ -458,10 +331,7 @@ fn a_waiting_join_is_a_sign_of_life_but_not_for_ever_for_a_new_member() {
     let mut b = Bench::new();
     let ids = b.stable(1);
     b.now_ms += 1;
-    let slow = || Join {
-        rebalance_timeout_ms: 600_000,
-        ..join("")
-    };
+    let slow = || Join { rebalance_timeout_ms: 600_000, ..join("") };
     let newcomer = b.join(slow());
     // The old member never comes back, though it lives.
     for _ in 0..59 {
@@ -471,10 +341,7 @@ fn a_waiting_join_is_a_sign_of_life_but_not_for_ever_for_a_new_member() {
     }
     b.pass(5_000);
     let answer = b.join_answer(newcomer).unwrap();
-    assert_eq!(
-        (answer.error, &*answer.member_id),
-        (ErrorCode::UnknownMemberId, "")
-    );
+    assert_eq!((answer.error, &*answer.member_id), (ErrorCode::UnknownMemberId, ""));
 }
 
 #[test]
@@ -489,10 +356,7 @@ fn leaving_starts_a_rebalance_and_the_last_one_leaves_an_empty_generation() {
     assert_eq!(b.state(), "Empty");
     assert_eq!(b.log.len(), logged + 1);
     let listed = b.shard.list(&ListFilter::default());
-    assert_eq!(
-        (listed[0].state, &*listed[0].protocol_type),
-        ("Empty", "consumer")
-    );
+    assert_eq!((listed[0].state, &*listed[0].protocol_type), ("Empty", "consumer"));
     // The next generation counts on.
     let next = b.join(join(""));
     b.pass(3_000);
@@ -505,24 +369,15 @@ fn leaving_while_a_join_waits_answers_it() {
     let ids = b.stable(2);
     let waiting = b.join(join(&ids[0]));
     assert_eq!(b.leave(&ids[0], None), ErrorCode::None);
-    assert_eq!(
-        b.join_answer(waiting).unwrap().error,
-        ErrorCode::UnknownMemberId
-    );
+    assert_eq!(b.join_answer(waiting).unwrap().error, ErrorCode::UnknownMemberId);
 }
 
 #[test]
 fn the_size_of_a_group_is_limited() {
-    let mut b = Bench::with(GroupSettings {
-        max_size: 2,
-        ..settings()
-    });
+    let mut b = Bench::with(GroupSettings { max_size: 2, ..settings() });
     let ids = b.stable(2);
     let third = b.join(join(""));
-    assert_eq!(
-        b.join_answer(third).unwrap().error,
-        ErrorCode::GroupMaxSizeReached
-    );
+    assert_eq!(b.join_answer(third).unwrap().error, ErrorCode::GroupMaxSizeReached);
     assert_eq!(b.state(), "Stable");
     // Members may come back.
     let again = [b.join(join(&ids[0])), b.join(join(&ids[1]))];
@@ -533,22 +388,13 @@ fn the_size_of_a_group_is_limited() {
 
 #[test]
 fn a_group_that_no_batch_can_hold_is_refused_and_does_not_stop_the_shard() {
-    let mut b = Bench::with(GroupSettings {
-        max_batch_bytes: 1_000,
-        ..settings()
-    });
+    let mut b = Bench::with(GroupSettings { max_batch_bytes: 1_000, ..settings() });
     let first = b.join(join(""));
     b.pass(3_000);
     let id = b.join_answer(first).unwrap().member_id;
     let big = Bytes::from(vec![0; 2_000]);
-    let number = b.sync(Sync {
-        assignments: vec![(id.clone(), big)],
-        ..sync(&id, 1)
-    });
-    assert_eq!(
-        b.sync_answer(number).unwrap().error,
-        ErrorCode::UnknownServerError
-    );
+    let number = b.sync(Sync { assignments: vec![(id.clone(), big)], ..sync(&id, 1) });
+    assert_eq!(b.sync_answer(number).unwrap().error, ErrorCode::UnknownServerError);
     assert!(b.log.is_empty());
     assert_eq!(b.state(), "PreparingRebalance");
 }
@@ -556,20 +402,11 @@ fn a_group_that_no_batch_can_hold_is_refused_and_does_not_stop_the_shard() {
 #[test]
 fn a_rebalance_that_nobody_joins_is_tried_again_until_sessions_end() {
     let mut b = Bench::new();
-    let number = b.join(Join {
-        rebalance_timeout_ms: 0,
-        ..static_join("", "i")
-    });
+    let number = b.join(Join { rebalance_timeout_ms: 0, ..static_join("", "i") });
     b.pass(3_000);
     let id = b.join_answer(number).unwrap().member_id;
-    b.sync(Sync {
-        instance_id: Some("i".into()),
-        ..sync(&id, 1)
-    });
-    let number = b.join(Join {
-        rebalance_timeout_ms: 0,
-        ..join("")
-    });
+    b.sync(Sync { instance_id: Some("i".into()), ..sync(&id, 1) });
+    let number = b.join(Join { rebalance_timeout_ms: 0, ..join("") });
     let newcomer = b.join_answer(number);
     assert_eq!(newcomer, None);
     b.pass(100_000);
@@ -582,10 +419,7 @@ fn giving_up_the_shard_answers_everybody() {
     let ids = b.stable(2);
     let waiting = b.join(join(&ids[0]));
     b.collect(|shard, _, out| shard.refuse_all(ErrorCode::NotCoordinator, out));
-    assert_eq!(
-        b.join_answer(waiting).unwrap().error,
-        ErrorCode::NotCoordinator
-    );
+    assert_eq!(b.join_answer(waiting).unwrap().error, ErrorCode::NotCoordinator);
 }
 
 #[test]
@@ -594,12 +428,7 @@ fn groups_are_listed_by_state_and_type() {
     b.stable(1);
     let count = |states: &[&str], types: &[&str]| {
         let texts = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect();
-        b.shard
-            .list(&ListFilter {
-                states: texts(states),
-                types: texts(types),
-            })
-            .len()
+        b.shard.list(&ListFilter { states: texts(states), types: texts(types) }).len()
     };
     assert_eq!(count(&[], &[]), 1);
     assert_eq!(count(&["stable"], &["Classic"]), 1);
@@ -613,16 +442,10 @@ fn a_group_is_described() {
     let mut b = Bench::new();
     let ids = b.stable(1);
     let group = b.shard.describe("g").unwrap();
-    assert_eq!(
-        (group.state, &*group.protocol_type, &*group.protocol),
-        ("Stable", "consumer", "range")
-    );
+    assert_eq!((group.state, &*group.protocol_type, &*group.protocol), ("Stable", "consumer", "range"));
     assert_eq!(group.members[0].member_id, ids[0]);
     assert_eq!(group.members[0].metadata, subscription(&["t"]));
-    assert_eq!(
-        group.members[0].assignment,
-        Bytes::from(format!("to {}", ids[0]))
-    );
+    assert_eq!(group.members[0].assignment, Bytes::from(format!("to {}", ids[0])));
     b.join(join(&ids[0]));
     b.join(join(""));
     let group = b.shard.describe("g").unwrap();

@@ -34,18 +34,12 @@ pub struct Bench {
 }
 
 pub fn settings() -> GroupSettings {
-    GroupSettings {
-        initial_rebalance_delay_ms: 3_000,
-        ..GroupSettings::default()
-    }
+    GroupSettings { initial_rebalance_delay_ms: 3_000, ..GroupSettings::default() }
 }
 
 /// The time of day has nothing to do with deadlines: it is far from the steady clock, and moves with it here.
 pub fn at(ms: i64) -> Now {
-    Now {
-        wall_ms: ms,
-        steady_ms: ms - 900_000,
-    }
+    Now { wall_ms: ms, steady_ms: ms - 900_000 }
 }
 
 /// Ids that count up.
@@ -69,10 +63,7 @@ pub fn subscription(topics: &[&str]) -> Bytes {
 }
 
 pub fn protocols(names: &[&str]) -> Vec<Protocol> {
-    let of = |name: &&str| Protocol {
-        name: (*name).into(),
-        metadata: subscription(&["t"]),
-    };
+    let of = |name: &&str| Protocol { name: (*name).into(), metadata: subscription(&["t"]) };
     names.iter().map(of).collect()
 }
 
@@ -95,10 +86,7 @@ pub fn join(member: &str) -> Join {
 }
 
 pub fn static_join(member: &str, instance: &str) -> Join {
-    Join {
-        instance_id: Some(instance.into()),
-        ..join(member)
-    }
+    Join { instance_id: Some(instance.into()), ..join(member) }
 }
 
 pub fn sync(member: &str, generation: i32) -> Sync {
@@ -124,12 +112,7 @@ pub fn commit(member: &str, generation: i32, offset: i64) -> Commit {
         topics: vec![CommitTopic {
             name: "t".into(),
             id: TopicId::ZERO,
-            partitions: vec![CommitPartition {
-                index: 0,
-                offset,
-                leader_epoch: 1,
-                metadata: "m".into(),
-            }],
+            partitions: vec![CommitPartition { index: 0, offset, leader_epoch: 1, metadata: "m".into() }],
         }],
     }
 }
@@ -150,17 +133,11 @@ impl Bench {
         }
     }
 
-    pub fn collect<R>(
-        &mut self,
-        transition: impl FnOnce(&mut Shard<Numbered>, Now, &mut Effects<Numbered>) -> R,
-    ) -> R {
+    pub fn collect<R>(&mut self, transition: impl FnOnce(&mut Shard<Numbered>, Now, &mut Effects<Numbered>) -> R) -> R {
         let mut out = Effects::default();
         let result = transition(&mut self.shard, at(self.now_ms), &mut out);
         for (key, value) in out.records.iter() {
-            self.log.push((
-                Bytes::copy_from_slice(key),
-                value.map(Bytes::copy_from_slice),
-            ));
+            self.log.push((Bytes::copy_from_slice(key), value.map(Bytes::copy_from_slice)));
         }
         self.joins.append(&mut out.joins);
         self.syncs.append(&mut out.syncs);
@@ -184,22 +161,13 @@ impl Bench {
     }
 
     pub fn heartbeat(&mut self, member: &str, generation: i32) -> ErrorCode {
-        let beat = Heartbeat {
-            group_id: "g".into(),
-            generation,
-            member_id: member.into(),
-            instance_id: None,
-        };
+        let beat = Heartbeat { group_id: "g".into(), generation, member_id: member.into(), instance_id: None };
         let result = self.collect(|shard, now, out| shard.heartbeat(&beat, now, out));
         result.err().unwrap_or(ErrorCode::None)
     }
 
     pub fn leave(&mut self, member: &str, instance: Option<&str>) -> ErrorCode {
-        let leaver = Leaver {
-            member_id: member.into(),
-            instance_id: instance.map(str::to_owned),
-            reason: None,
-        };
+        let leaver = Leaver { member_id: member.into(), instance_id: instance.map(str::to_owned), reason: None };
         let result = self.collect(|shard, now, out| shard.leave("g", vec![leaver], now, out));
         result.unwrap()[0].error
     }
@@ -211,17 +179,8 @@ impl Bench {
     }
 
     pub fn committed(&self, topic: &str) -> i64 {
-        let topics = vec![FetchTopic {
-            name: topic.into(),
-            id: TopicId::ZERO,
-            partitions: vec![0],
-        }];
-        self.shard.fetch(&Fetch {
-            group_id: "g".into(),
-            topics: Some(topics),
-        })[0]
-            .partitions[0]
-            .offset
+        let topics = vec![FetchTopic { name: topic.into(), id: TopicId::ZERO, partitions: vec![0] }];
+        self.shard.fetch(&Fetch { group_id: "g".into(), topics: Some(topics) })[0].partitions[0].offset
     }
 
     /// Lets time pass, with everything that falls due on the way.
@@ -258,10 +217,7 @@ impl Bench {
     pub fn stable(&mut self, members: usize) -> Vec<String> {
         let numbers: Vec<u32> = (0..members).map(|_| self.join(join(""))).collect();
         self.pass(6_000);
-        let answers: Vec<JoinAnswer> = numbers
-            .into_iter()
-            .map(|n| self.join_answer(n).unwrap())
-            .collect();
+        let answers: Vec<JoinAnswer> = numbers.into_iter().map(|n| self.join_answer(n).unwrap()).collect();
         let leader = answers[0].leader.clone();
         let mut ids: Vec<String> = answers.iter().map(|a| a.member_id.clone()).collect();
         ids.sort_by_key(|id| *id != leader);
@@ -271,25 +227,16 @@ impl Bench {
 
     /// Everybody asks for the assignment, the leader (the first) last.
     pub fn sync_all(&mut self, ids: &[String], generation: i32) {
-        let assignments = ids
-            .iter()
-            .map(|id| (id.clone(), Bytes::from(format!("to {id}"))))
-            .collect();
+        let assignments = ids.iter().map(|id| (id.clone(), Bytes::from(format!("to {id}")))).collect();
         let mut numbers = Vec::new();
         for id in &ids[1..] {
             numbers.push((id, self.sync(sync(id, generation))));
         }
-        let lead = Sync {
-            assignments,
-            ..sync(&ids[0], generation)
-        };
+        let lead = Sync { assignments, ..sync(&ids[0], generation) };
         numbers.push((&ids[0], self.sync(lead)));
         for (id, number) in numbers {
             let answer = self.sync_answer(number).unwrap();
-            assert_eq!(
-                (answer.error, answer.assignment),
-                (ErrorCode::None, Bytes::from(format!("to {id}")))
-            );
+            assert_eq!((answer.error, answer.assignment), (ErrorCode::None, Bytes::from(format!("to {id}"))));
         }
         assert_eq!(self.state(), "Stable");
     }

@@ -14,15 +14,9 @@ fn a_simple_consumer_commits_without_a_group() {
     assert_eq!((listed[0].state, &*listed[0].protocol_type), ("Empty", ""));
     // A generation needs a group with members.
     assert_eq!(b.commit(commit("m", 1, 6)), ErrorCode::UnknownMemberId);
-    let other = Commit {
-        group_id: "other".into(),
-        ..commit("m", 1, 6)
-    };
+    let other = Commit { group_id: "other".into(), ..commit("m", 1, 6) };
     assert_eq!(b.commit(other.clone()), ErrorCode::IllegalGeneration);
-    let newer = Commit {
-        missing_group: ErrorCode::GroupIdNotFound,
-        ..other
-    };
+    let newer = Commit { missing_group: ErrorCode::GroupIdNotFound, ..other };
     assert_eq!(b.commit(newer), ErrorCode::GroupIdNotFound);
     assert_eq!(b.committed("t"), 5);
 }
@@ -33,14 +27,8 @@ fn only_members_of_the_generation_commit_to_a_live_group() {
     let ids = b.stable(1);
     assert_eq!(b.commit(commit("", -1, 5)), ErrorCode::UnknownMemberId);
     assert_eq!(b.commit(commit("who", 1, 5)), ErrorCode::UnknownMemberId);
-    assert_eq!(
-        b.commit(commit(&ids[0], 2, 5)),
-        ErrorCode::IllegalGeneration
-    );
-    assert_eq!(
-        b.commit(commit(&ids[0], -1, 5)),
-        ErrorCode::IllegalGeneration
-    );
+    assert_eq!(b.commit(commit(&ids[0], 2, 5)), ErrorCode::IllegalGeneration);
+    assert_eq!(b.commit(commit(&ids[0], -1, 5)), ErrorCode::IllegalGeneration);
     assert_eq!(b.committed("t"), -1);
     assert_eq!(b.commit(commit(&ids[0], 1, 5)), ErrorCode::None);
     assert_eq!(b.committed("t"), 5);
@@ -50,20 +38,10 @@ fn only_members_of_the_generation_commit_to_a_live_group() {
 fn long_metadata_is_refused_for_its_partition_only() {
     let mut b = Bench::new();
     let mut long = commit("", -1, 5);
-    let part = |index, len| CommitPartition {
-        index,
-        offset: 9,
-        leader_epoch: -1,
-        metadata: "x".repeat(len),
-    };
+    let part = |index, len| CommitPartition { index, offset: 9, leader_epoch: -1, metadata: "x".repeat(len) };
     long.topics[0].partitions = vec![part(0, 4_097), part(1, 4_096)];
-    let answer = b
-        .collect(|shard, now, out| shard.commit(long, now, out))
-        .unwrap();
-    assert_eq!(
-        answer[0].partitions,
-        [(0, ErrorCode::OffsetMetadataTooLarge), (1, ErrorCode::None)]
-    );
+    let answer = b.collect(|shard, now, out| shard.commit(long, now, out)).unwrap();
+    assert_eq!(answer[0].partitions, [(0, ErrorCode::OffsetMetadataTooLarge), (1, ErrorCode::None)]);
     assert_eq!(b.log.len(), 1);
     // Nothing but refused partitions makes no group.
     let mut b = Bench::new();
@@ -81,44 +59,15 @@ fn fetch_gives_what_was_asked_or_everything() {
     two.topics[0].name = "u".into();
     two.topics[0].partitions[0].index = 3;
     b.commit(two);
-    let all = b.shard.fetch(&Fetch {
-        group_id: "g".into(),
-        topics: None,
-    });
-    let lines: Vec<_> = all
-        .iter()
-        .map(|t| (&*t.name, t.partitions[0].index, t.partitions[0].offset))
-        .collect();
+    let all = b.shard.fetch(&Fetch { group_id: "g".into(), topics: None });
+    let lines: Vec<_> = all.iter().map(|t| (&*t.name, t.partitions[0].index, t.partitions[0].offset)).collect();
     assert_eq!(lines, [("t", 0, 5), ("u", 3, 6)]);
-    assert_eq!(
-        (
-            all[0].partitions[0].leader_epoch,
-            &*all[0].partitions[0].metadata
-        ),
-        (1, "m")
-    );
-    let none = b.shard.fetch(&Fetch {
-        group_id: "none".into(),
-        topics: None,
-    });
+    assert_eq!((all[0].partitions[0].leader_epoch, &*all[0].partitions[0].metadata), (1, "m"));
+    let none = b.shard.fetch(&Fetch { group_id: "none".into(), topics: None });
     assert!(none.is_empty());
-    let asked = FetchTopic {
-        name: "t".into(),
-        id: TopicId::ZERO,
-        partitions: vec![0, 1],
-    };
-    let some = b.shard.fetch(&Fetch {
-        group_id: "g".into(),
-        topics: Some(vec![asked]),
-    });
-    assert_eq!(
-        some[0]
-            .partitions
-            .iter()
-            .map(|p| p.offset)
-            .collect::<Vec<_>>(),
-        [5, -1]
-    );
+    let asked = FetchTopic { name: "t".into(), id: TopicId::ZERO, partitions: vec![0, 1] };
+    let some = b.shard.fetch(&Fetch { group_id: "g".into(), topics: Some(vec![asked]) });
+    assert_eq!(some[0].partitions.iter().map(|p| p.offset).collect::<Vec<_>>(), [5, -1]);
 }
 
 #[test]
@@ -128,17 +77,8 @@ fn an_offset_of_a_deleted_topic_does_not_count_for_the_next_one_of_its_name() {
     old.topics[0].id = TopicId([1; 16]);
     b.commit(old);
     let fetch = |b: &Bench, id| {
-        let asked = FetchTopic {
-            name: "t".into(),
-            id,
-            partitions: vec![0],
-        };
-        b.shard.fetch(&Fetch {
-            group_id: "g".into(),
-            topics: Some(vec![asked]),
-        })[0]
-            .partitions[0]
-            .offset
+        let asked = FetchTopic { name: "t".into(), id, partitions: vec![0] };
+        b.shard.fetch(&Fetch { group_id: "g".into(), topics: Some(vec![asked]) })[0].partitions[0].offset
     };
     assert_eq!(fetch(&b, TopicId([1; 16])), 5);
     assert_eq!(fetch(&b, TopicId([2; 16])), -1);
@@ -175,10 +115,7 @@ fn offsets_of_topics_that_are_read_are_not_deleted() {
 #[test]
 fn another_protocol_type_keeps_its_offsets_while_it_has_members() {
     let mut b = Bench::new();
-    let number = b.join(Join {
-        protocol_type: "connect".into(),
-        ..join("")
-    });
+    let number = b.join(Join { protocol_type: "connect".into(), ..join("") });
     b.pass(3_000);
     b.join_answer(number).unwrap();
     let result = b.collect(|shard, _, out| shard.delete_offsets("g", Vec::new(), out));
@@ -230,23 +167,14 @@ fn offsets_of_topics_that_nobody_reads_expire_in_a_live_group() {
     b.commit(commit(&ids[0], 1, 5));
     b.now_ms += WEEK;
     b.expire();
-    assert_eq!(
-        (b.committed("t"), b.committed("u"), b.state()),
-        (5, -1, "Stable")
-    );
+    assert_eq!((b.committed("t"), b.committed("u"), b.state()), (5, -1, "Stable"));
 }
 
 #[test]
 fn offsets_of_a_live_group_without_readable_subscriptions_stay() {
     let mut b = Bench::new();
-    let opaque = vec![Protocol {
-        name: "range".into(),
-        metadata: Bytes::from_static(b"?"),
-    }];
-    let number = b.join(Join {
-        protocols: opaque,
-        ..join("")
-    });
+    let opaque = vec![Protocol { name: "range".into(), metadata: Bytes::from_static(b"?") }];
+    let number = b.join(Join { protocols: opaque, ..join("") });
     b.pass(3_000);
     let id = b.join_answer(number).unwrap().member_id;
     b.sync(sync(&id, 1));
@@ -266,10 +194,7 @@ fn offsets_of_simple_consumers_expire_one_by_one() {
     b.commit(later);
     b.now_ms += HOUR;
     b.expire();
-    assert_eq!(
-        (b.committed("t"), b.committed("u"), b.state()),
-        (-1, 6, "Empty")
-    );
+    assert_eq!((b.committed("t"), b.committed("u"), b.state()), (-1, 6, "Empty"));
     b.now_ms += WEEK;
     b.expire();
     assert_eq!(b.state(), "Dead");
@@ -278,10 +203,7 @@ fn offsets_of_simple_consumers_expire_one_by_one() {
 #[test]
 fn a_retention_time_of_the_client_counts() {
     let mut b = Bench::new();
-    b.commit(Commit {
-        retention_ms: Some(HOUR),
-        ..commit("", -1, 5)
-    });
+    b.commit(Commit { retention_ms: Some(HOUR), ..commit("", -1, 5) });
     b.now_ms += HOUR - 1;
     b.expire();
     assert_eq!(b.committed("t"), 5);

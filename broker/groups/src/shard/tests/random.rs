@@ -72,10 +72,7 @@ impl World {
     /// Even ones are static; the first two speak an old version.
     fn request(&self, client: usize, choice: usize) -> Join {
         let names: &[&str] = [&["a", "b"][..], &["b", "a"], &["b"]][choice];
-        let request = Join {
-            protocols: protocols(names),
-            ..join(&self.clients[client].member_id)
-        };
+        let request = Join { protocols: protocols(names), ..join(&self.clients[client].member_id) };
         Join {
             instance_id: client.is_multiple_of(2).then(|| format!("i{client}")),
             require_known_member_id: client > 1,
@@ -94,16 +91,9 @@ impl World {
             }
             Step::Sync(client) => self.sync(client),
             Step::Heartbeat(client) => {
-                let Client {
-                    member_id,
-                    generation,
-                    ..
-                } = self.clients[client].clone();
+                let Client { member_id, generation, .. } = self.clients[client].clone();
                 let error = self.bench.heartbeat(&member_id, generation);
-                if matches!(
-                    error,
-                    ErrorCode::UnknownMemberId | ErrorCode::IllegalGeneration
-                ) {
+                if matches!(error, ErrorCode::UnknownMemberId | ErrorCode::IllegalGeneration) {
                     self.forget(client);
                 }
             }
@@ -133,21 +123,10 @@ impl World {
     }
 
     fn sync(&mut self, client: usize) {
-        let Client {
-            member_id,
-            generation,
-            is_leader,
-            members,
-            ..
-        } = self.clients[client].clone();
+        let Client { member_id, generation, is_leader, members, .. } = self.clients[client].clone();
         let mut request = sync(&member_id, generation);
         if is_leader {
-            let to = |id: &String| {
-                (
-                    id.clone(),
-                    Bytes::from(format!("{generation} {id} by {member_id}")),
-                )
-            };
+            let to = |id: &String| (id.clone(), Bytes::from(format!("{generation} {id} by {member_id}")));
             request.assignments = members.iter().map(to).collect();
         } else {
             // Nobody but the leader assigns.
@@ -158,18 +137,10 @@ impl World {
     }
 
     fn commit(&mut self, client: usize) {
-        let Client {
-            member_id,
-            generation,
-            ..
-        } = self.clients[client].clone();
+        let Client { member_id, generation, .. } = self.clients[client].clone();
         self.next_offset += 1;
         let offset = self.next_offset;
-        let error = self.bench.commit(commit(
-            &member_id,
-            if member_id.is_empty() { -1 } else { generation },
-            offset,
-        ));
+        let error = self.bench.commit(commit(&member_id, if member_id.is_empty() { -1 } else { generation }, offset));
         let known = self.bench.shard.describe("g").is_some();
         if error == ErrorCode::None {
             assert!(known);
@@ -181,21 +152,13 @@ impl World {
     fn take_answers(&mut self) {
         for (number, answer, _) in std::mem::take(&mut self.bench.joins) {
             assert!(self.answered.insert(number), "answered twice");
-            let client = self
-                .clients
-                .iter()
-                .position(|c| c.waiting_joins.contains(&number))
-                .unwrap();
+            let client = self.clients.iter().position(|c| c.waiting_joins.contains(&number)).unwrap();
             self.clients[client].waiting_joins.remove(&number);
             self.joined(client, answer);
         }
         for (number, answer, _) in std::mem::take(&mut self.bench.syncs) {
             assert!(self.answered.insert(number), "answered twice");
-            let client = self
-                .clients
-                .iter()
-                .position(|c| c.waiting_syncs.contains(&number))
-                .unwrap();
+            let client = self.clients.iter().position(|c| c.waiting_syncs.contains(&number)).unwrap();
             self.clients[client].waiting_syncs.remove(&number);
             if answer.error == ErrorCode::None && !answer.assignment.is_empty() {
                 self.check_assignment(answer.assignment);
@@ -209,16 +172,9 @@ impl World {
                 let is_leader = answer.leader == answer.member_id;
                 if is_leader && !answer.skip_assignment {
                     // One leader for a generation, unless a static one came back under a new id.
-                    let before = self
-                        .leaders
-                        .insert(answer.generation, answer.member_id.clone());
+                    let before = self.leaders.insert(answer.generation, answer.member_id.clone());
                     assert!(before.is_none_or(|id| id == answer.member_id || id.starts_with('i')));
-                    assert!(
-                        answer
-                            .members
-                            .iter()
-                            .any(|m| m.member_id == answer.member_id)
-                    );
+                    assert!(answer.members.iter().any(|m| m.member_id == answer.member_id));
                 }
                 let known = &mut self.clients[client];
                 known.member_id = answer.member_id;
@@ -237,9 +193,7 @@ impl World {
     fn check_assignment(&mut self, assignment: Bytes) {
         let text = String::from_utf8(assignment.to_vec()).unwrap();
         let words: Vec<&str> = text.split(' ').collect();
-        let [generation, member, "by", _] = words[..] else {
-            panic!("{text}")
-        };
+        let [generation, member, "by", _] = words[..] else { panic!("{text}") };
         let key = (generation.parse().unwrap(), member.to_owned());
         assert!(self.leaders.contains_key(&key.0));
         let before = self.assigned.insert(key, assignment.clone());
@@ -250,16 +204,8 @@ impl World {
     fn wind_down(&mut self) {
         self.step(Step::Pass(2_000_000));
         for client in &self.clients {
-            assert!(
-                client.waiting_joins.is_empty(),
-                "{client:?} in {}",
-                self.bench.state()
-            );
-            assert!(
-                client.waiting_syncs.is_empty(),
-                "{client:?} in {}",
-                self.bench.state()
-            );
+            assert!(client.waiting_joins.is_empty(), "{client:?} in {}", self.bench.state());
+            assert!(client.waiting_syncs.is_empty(), "{client:?} in {}", self.bench.state());
         }
         assert!(matches!(self.bench.state(), "Empty" | "Dead"));
         assert_eq!(self.bench.shard.next_due(), None);

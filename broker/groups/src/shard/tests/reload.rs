@@ -6,9 +6,7 @@ use super::*;
 pub fn reload(log: &[(Bytes, Option<Bytes>)], now_ms: i64) -> Shard<Numbered> {
     let mut shard = Shard::new(Arc::new(settings()), counting_uuids());
     for (key, value) in log {
-        shard
-            .replay(Some(key.clone()), value.clone(), now_ms)
-            .unwrap();
+        shard.replay(Some(key.clone()), value.clone(), now_ms).unwrap();
     }
     shard.loaded(at(now_ms), &mut Effects::default());
     shard
@@ -20,10 +18,7 @@ pub fn view(shard: &Shard<Numbered>) -> Vec<String> {
     for listed in shard.list(&ListFilter::default()) {
         let group_id = listed.group_id.clone();
         let described = shard.describe(&group_id);
-        let offsets = shard.fetch(&Fetch {
-            group_id,
-            topics: None,
-        });
+        let offsets = shard.fetch(&Fetch { group_id, topics: None });
         lines.push(format!("{listed:?} {described:?} {offsets:?}"));
     }
     lines.push(format!("{} bytes", shard.live_bytes()));
@@ -37,11 +32,7 @@ fn a_stable_group_survives_with_its_sessions() {
     b.commit(commit(&ids[0], 1, 5));
     let shard = reload(&b.log, b.now_ms);
     assert_eq!(view(&shard), view(&b.shard));
-    let mut again = Bench {
-        shard,
-        log: Vec::new(),
-        ..Bench::new()
-    };
+    let mut again = Bench { shard, log: Vec::new(), ..Bench::new() };
     again.now_ms = b.now_ms;
     assert_eq!(again.heartbeat(&ids[0], 1), ErrorCode::None);
     assert_eq!(again.commit(commit(&ids[1], 1, 6)), ErrorCode::None);
@@ -73,42 +64,23 @@ fn the_snapshot_is_the_log_without_what_is_superseded() {
         .shard
         .snapshot()
         .iter()
-        .map(|(key, value)| {
-            (
-                Bytes::copy_from_slice(key),
-                value.map(Bytes::copy_from_slice),
-            )
-        })
+        .map(|(key, value)| (Bytes::copy_from_slice(key), value.map(Bytes::copy_from_slice)))
         .collect();
     assert_eq!(snapshot.len(), 2);
     assert!(b.shard.can_be_rewritten());
-    assert_eq!(
-        view(&reload(&snapshot, b.now_ms)),
-        view(&reload(&b.log, b.now_ms))
-    );
+    assert_eq!(view(&reload(&snapshot, b.now_ms)), view(&reload(&b.log, b.now_ms)));
     // A crash before the old records are gone leaves both.
     let both = [&b.log[..], &snapshot[..]].concat();
-    assert_eq!(
-        view(&reload(&both, b.now_ms)),
-        view(&reload(&b.log, b.now_ms))
-    );
+    assert_eq!(view(&reload(&both, b.now_ms)), view(&reload(&b.log, b.now_ms)));
 }
 
 #[test]
 fn a_group_that_became_too_large_rebalances_when_loaded() {
     let mut b = Bench::new();
     b.stable(3);
-    let mut shard = Shard::<Numbered>::new(
-        Arc::new(GroupSettings {
-            max_size: 2,
-            ..settings()
-        }),
-        counting_uuids(),
-    );
+    let mut shard = Shard::<Numbered>::new(Arc::new(GroupSettings { max_size: 2, ..settings() }), counting_uuids());
     for (key, value) in &b.log {
-        shard
-            .replay(Some(key.clone()), value.clone(), b.now_ms)
-            .unwrap();
+        shard.replay(Some(key.clone()), value.clone(), b.now_ms).unwrap();
     }
     shard.loaded(at(b.now_ms), &mut Effects::default());
     assert_eq!(shard.describe("g").unwrap().state, "PreparingRebalance");
@@ -119,19 +91,9 @@ fn records_that_are_not_understood_are_passed_over_and_kept() {
     let mut shard = reload(&[], 0);
     assert_eq!(shard.replay(None, None, 0), Err(load::LoadError::NoKey));
     assert!(shard.can_be_rewritten());
-    shard
-        .replay(
-            Some(Bytes::from_static(&[0, 3, 0, 1, b'g'])),
-            Some(Bytes::new()),
-            0,
-        )
-        .unwrap();
+    shard.replay(Some(Bytes::from_static(&[0, 3, 0, 1, b'g'])), Some(Bytes::new()), 0).unwrap();
     assert!(!shard.can_be_rewritten());
     let mut shard = reload(&[], 0);
-    assert!(
-        shard
-            .replay(Some(Bytes::from_static(&[0])), None, 0)
-            .is_err()
-    );
+    assert!(shard.replay(Some(Bytes::from_static(&[0])), None, 0).is_err());
     assert!(!shard.can_be_rewritten());
 }

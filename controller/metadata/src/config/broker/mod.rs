@@ -15,13 +15,7 @@ use std::sync::LazyLock;
 
 use super::def::{Check, ConfigDef, Dynamic, Kind};
 
-const fn def(
-    name: &'static str,
-    kind: Kind,
-    default: &'static str,
-    check: Check,
-    doc: &'static str,
-) -> ConfigDef {
+const fn def(name: &'static str, kind: Kind, default: &'static str, check: Check, doc: &'static str) -> ConfigDef {
     ConfigDef::new(name, kind, default, check, doc)
 }
 
@@ -57,9 +51,7 @@ pub fn all() -> &'static [&'static ConfigDef] {
 
 /// The definition of a broker setting; not of one with a listener prefix, see [`base_name`].
 pub fn find(name: &str) -> Option<&'static ConfigDef> {
-    ALL.binary_search_by(|def| def.name.cmp(name))
-        .ok()
-        .map(|i| ALL[i])
+    ALL.binary_search_by(|def| def.name.cmp(name)).ok().map(|i| ALL[i])
 }
 
 /// Whether the setting exists only as a dynamic one.
@@ -79,13 +71,7 @@ const MECHANISM_SETTINGS: &[&str] = &[
 /// `listener.name.<listener>.<setting>`, also with a mechanism before the setting: the setting that it overrides.
 pub fn base_name(name: &str) -> Option<&str> {
     let (_, base) = name.strip_prefix("listener.name.")?.split_once('.')?;
-    Some(
-        MECHANISM_SETTINGS
-            .iter()
-            .find(|s| base.ends_with(**s))
-            .copied()
-            .unwrap_or(base),
-    )
+    Some(MECHANISM_SETTINGS.iter().find(|s| base.ends_with(**s)).copied().unwrap_or(base))
 }
 
 /// Names that give the same setting, strongest first, itself among them (`DynamicBrokerConfig.brokerConfigSynonyms`).
@@ -97,11 +83,7 @@ pub fn synonyms(name: &str) -> Vec<&str> {
         }
         "log.flush.interval.ms" => vec!["log.flush.interval.ms", "log.flush.scheduler.interval.ms"],
         "log.retention.ms" | "log.retention.minutes" | "log.retention.hours" => {
-            vec![
-                "log.retention.ms",
-                "log.retention.minutes",
-                "log.retention.hours",
-            ]
+            vec!["log.retention.ms", "log.retention.minutes", "log.retention.hours"]
         }
         _ => match base_name(name) {
             Some(base) => vec![name, base],
@@ -112,8 +94,7 @@ pub fn synonyms(name: &str) -> Vec<&str> {
 
 /// Why a dynamic change of a setting is refused, if it is (`DynamicBrokerConfig.validateConfigs`).
 pub fn refuse_dynamic(name: &str, one_broker: bool) -> Option<String> {
-    const LISTENERS_LATER: &str =
-        "settings of single listeners cannot be changed while the broker runs";
+    const LISTENERS_LATER: &str = "settings of single listeners cannot be changed while the broker runs";
     if base_name(name).is_some() {
         return Some(format!("{name}: {LISTENERS_LATER}"));
     }
@@ -121,15 +102,13 @@ pub fn refuse_dynamic(name: &str, one_broker: bool) -> Option<String> {
         return Some(format!("{name} is not a broker setting"));
     };
     match def.dynamic {
-        Dynamic::ReadOnly => Some(format!(
-            "{name} cannot be changed while the broker runs; set it in its configuration"
-        )),
-        Dynamic::PerBroker if is_security(name) => Some(format!(
-            "{name} can be changed only for one listener, with its listener.name. prefix"
-        )),
-        Dynamic::PerBroker if !one_broker => {
-            Some(format!("{name} can be changed only for a named broker"))
+        Dynamic::ReadOnly => {
+            Some(format!("{name} cannot be changed while the broker runs; set it in its configuration"))
         }
+        Dynamic::PerBroker if is_security(name) => {
+            Some(format!("{name} can be changed only for one listener, with its listener.name. prefix"))
+        }
+        Dynamic::PerBroker if !one_broker => Some(format!("{name} can be changed only for a named broker")),
         Dynamic::PerBroker | Dynamic::ClusterWide => None,
     }
 }
