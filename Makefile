@@ -62,7 +62,7 @@ soak: build
 	MILLRACE_CRASH_ROUNDS=$(ROUNDS) $(CARGO) test --release -p millrace-tests --test crash -- --nocapture
 
 # Coverage-guided input for every request decoder and the batch walker; FUZZ_SECONDS for each of the three. On the
-# stable compiler, without sanitizers: RocksDB's kept archive is linked as it is.
+# stable compiler, without sanitizers: the kept RocksDB archive is linked as it is.
 FUZZ_SECONDS ?= 20
 FUZZ_TARGETS ?= request produce batch
 
