@@ -207,7 +207,7 @@ impl Bench {
     fn many_partitions(&mut self, variant: Variant, count: i32, load: bool) -> anyhow::Result<()> {
         let row = |what: &str| format!("{count} partitions, {what}");
         let broker = Broker::start(&self.options.spec(variant)?)?;
-        let idle = proc::rss_bytes(broker.pid())?;
+        let idle = proc::settled_rss_bytes(broker.pid())?;
         let begin = Instant::now();
         let mut conn = Conn::open(broker.port())?;
         conn.create_and_wait(TOPIC, count, variant.topic_configs())?;
@@ -215,7 +215,7 @@ impl Bench {
         let begin = Instant::now();
         conn.partitions_with_leader(TOPIC)?;
         self.add(&row("Metadata of all, ms"), variant, begin.elapsed().as_secs_f64() * 1e3);
-        let grown = proc::rss_bytes(broker.pid())?.saturating_sub(idle);
+        let grown = proc::settled_rss_bytes(broker.pid())?.saturating_sub(idle);
         self.add(&row("resident KiB per idle partition"), variant, grown as f64 / 1024.0 / f64::from(count));
         if load {
             self.produce_to_all(&broker, variant, count)?;

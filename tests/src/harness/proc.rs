@@ -1,7 +1,7 @@
 //! What the operating system says about a process, and signals to it.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use rustix::process::{Pid, Signal};
@@ -36,6 +36,27 @@ pub fn machine_cpu_seconds() -> anyhow::Result<f64> {
 /// Resident bytes.
 pub fn rss_bytes(pid: u32) -> anyhow::Result<u64> {
     status_kib(pid, "VmRSS:").map(|kib| kib * 1024)
+}
+
+/// Resident memory at rest, in bytes: the lowest value once it has not fallen for two seconds. Allocators give back
+/// what was freed with a delay.
+pub fn settled_rss_bytes(pid: u32) -> anyhow::Result<u64> {
+    const STILL: Duration = Duration::from_secs(2);
+    const LIMIT: Duration = Duration::from_secs(20);
+    const TICK: Duration = Duration::from_millis(200);
+    const NOISE: u64 = 64 << 10;
+    let begin = Instant::now();
+    let mut lowest = rss_bytes(pid)?;
+    let mut since = Instant::now();
+    while since.elapsed() < STILL && begin.elapsed() < LIMIT {
+        std::thread::sleep(TICK);
+        let now = rss_bytes(pid)?;
+        if now + NOISE < lowest {
+            lowest = now;
+            since = Instant::now();
+        }
+    }
+    Ok(lowest)
 }
 
 /// The largest number of resident bytes so far.
