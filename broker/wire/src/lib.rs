@@ -1,11 +1,12 @@
 //! The Kafka wire protocol: request headers, frames, the generic codec around
-//! the `kafka-protocol` crate, own codecs for the two hot paths (Produce in,
-//! Fetch out), and a small client for tools and tests.
+//! the `kafka-protocol` crate, own codecs for the hot paths (Produce in, Fetch
+//! out, a follower's fetch), and a small client for tools and tests.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod client;
 pub mod codec;
 pub mod fetch;
+pub mod follow;
 pub mod frame;
 pub mod guard;
 pub mod header;
