@@ -2,10 +2,11 @@
 //! may touch.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use millrace_controller::Controller;
+use millrace_controller::ControllerLink;
 use millrace_groups::GroupCoordinator;
-use millrace_metadata::{ApiError, Command, Image, Reply};
+use millrace_metadata::{ApiError, Command, ErrorCode, Image, Reply};
 use millrace_replica::ReplicaManager;
 use millrace_security::Authorizer;
 use millrace_transactions::ProducerIds;
@@ -26,8 +27,10 @@ pub struct Broker {
     pub cluster_id: String,
     /// Settings, static and dynamic.
     pub config: Arc<LiveConfig>,
-    /// Decides what the cluster's metadata becomes.
-    pub controller: Arc<Controller>,
+    /// This broker's epoch: another one after each registration.
+    pub epoch: watch::Receiver<i64>,
+    /// The way to the controllers, which decide what the cluster's metadata becomes.
+    pub controller: Arc<ControllerLink>,
     /// The cluster's metadata as far as this broker serves it.
     pub images: watch::Receiver<Arc<Image>>,
     /// Index of the image that the replicas are in step with: what it says of partitions is served.
@@ -59,16 +62,32 @@ impl Broker {
     }
 
     /// Has the controller decide the command, and returns when this broker serves what came of it: a client that asks
-    /// next sees it.
+    /// next sees it. Waits as long as `request.timeout.ms` says.
     ///
     /// # Errors
-    /// See [`Controller::submit`].
+    /// See [`Broker::submit_within`].
     pub async fn submit_and_serve(&self, command: Command) -> Result<Reply, ApiError> {
-        let reply = self.controller.submit(command).await?;
-        let index = self.controller.images().borrow().index;
-        // The sender lives as long as the broker; without it there is nothing to wait for.
-        drop(self.served.clone().wait_for(|served| *served >= index).await);
-        Ok(reply)
+        self.submit_within(command, 0).await
+    }
+
+    /// As [`Broker::submit_and_serve`], for a client that waits `timeout_ms`; 0 or less means `request.timeout.ms`.
+    ///
+    /// # Errors
+    /// See [`ControllerLink::submit`]. `REQUEST_TIMED_OUT` if it took too long: the command may be carried out later.
+    pub async fn submit_within(&self, command: Command, timeout_ms: i32) -> Result<Reply, ApiError> {
+        let served = async {
+            let reply = self.controller.submit(command).await?;
+            let index = self.controller.images().borrow().index;
+            // The sender lives as long as the broker; without it there is nothing to wait for.
+            drop(self.served.clone().wait_for(|served| *served >= index).await);
+            Ok(reply)
+        };
+        let ms = if timeout_ms > 0 { timeout_ms } else { self.config.current().request_timeout_ms };
+        let limit = Duration::from_millis(u64::try_from(ms).unwrap_or_default());
+        match tokio::time::timeout(limit, served).await {
+            Ok(reply) => reply,
+            Err(_) => Err(ErrorCode::RequestTimedOut.into()),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod forward;
 mod identity;
 mod keys;
 mod lease;
+mod link;
 mod log;
 mod machine;
 mod messages;
@@ -23,5 +24,6 @@ mod snapshot;
 mod tests;
 
 pub use controller::Controller;
+pub use link::ControllerLink;
 pub use options::{Clock, ControllerOptions, InitialVoter, StartError};
 pub use quorum::{QuorumInfo, Voter};

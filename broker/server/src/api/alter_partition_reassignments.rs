@@ -31,7 +31,7 @@ pub fn handle(
         }
         let allow_rf_change = request.allow_replication_factor_change;
         let command = Command::AlterPartitionReassignments { partitions: wishes(&request), allow_rf_change };
-        Answer::Send(match cx.broker.submit_and_serve(command).await {
+        Answer::Send(match cx.broker.submit_within(command, request.timeout_ms).await {
             Ok(Reply::AlterPartitionReassignments(results)) => response(&request, version, &results),
             Ok(_) => refuse(&request, version, ErrorCode::UnknownServerError),
             Err(error) => refuse(&request, version, error.code),

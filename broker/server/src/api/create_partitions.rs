@@ -25,7 +25,7 @@ pub fn handle(
             let command = Command::CreatePartitions { topics: wanted, validate_only: request.validate_only };
             let done = ApiError::new(ErrorCode::None, "");
             let fail_all = |error: ApiError| names.iter().map(|name| result(name, &error)).collect::<Vec<_>>();
-            results.extend(match cx.broker.submit_and_serve(command).await {
+            results.extend(match cx.broker.submit_within(command, request.timeout_ms).await {
                 Ok(Reply::CreatePartitions(replies)) => replies
                     .into_iter()
                     .map(|reply| match reply {

@@ -30,7 +30,7 @@ pub fn handle(
         if !wanted.is_empty() {
             let names: Vec<String> = wanted.iter().map(|topic| topic.name.clone()).collect();
             let command = Command::CreateTopics { topics: wanted, validate_only: request.validate_only };
-            match cx.broker.submit_and_serve(command).await {
+            match cx.broker.submit_within(command, request.timeout_ms).await {
                 Ok(Reply::CreateTopics(created)) => {
                     for result in created {
                         results.push(match result {

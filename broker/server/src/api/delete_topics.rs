@@ -35,7 +35,7 @@ pub fn handle(
         let mut results = Vec::new();
         let victims = resolve(&cx, &cx.broker.image(), named(&request, &mut results), &mut results);
         if !victims.is_empty() {
-            delete(&cx, victims, &mut results).await;
+            delete(&cx, victims, request.timeout_ms, &mut results).await;
         }
         let mut response = DeleteTopicsResponse::default();
         response.responses = results;
@@ -136,12 +136,12 @@ fn resolve(
     victims
 }
 
-async fn delete(cx: &Cx, victims: BTreeMap<TopicId, String>, results: &mut Vec<DeletableTopicResult>) {
+async fn delete(cx: &Cx, victims: BTreeMap<TopicId, String>, timeout_ms: i32, results: &mut Vec<DeletableTopicResult>) {
     let topics = victims.keys().map(|id| TopicRef::Id(*id)).collect();
     let fail_all = |results: &mut Vec<DeletableTopicResult>, error: &ApiError| {
         results.extend(victims.iter().map(|(id, name)| result(Some(name), *id, error)));
     };
-    match cx.broker.submit_and_serve(Command::DeleteTopics { topics }).await {
+    match cx.broker.submit_within(Command::DeleteTopics { topics }, timeout_ms).await {
         Ok(Reply::DeleteTopics(replies)) => {
             for reply in replies {
                 results.push(match reply {

@@ -1,7 +1,7 @@
 //! DescribeQuorum (KIP-595): the controllers' Raft state, shown as the partition `__cluster_metadata-0`
 //! (`KafkaRaftClient.handleDescribeQuorumRequest`).
 
-use std::future::{Future, ready};
+use std::future::Future;
 
 use millrace_controller::{QuorumInfo, Voter};
 use millrace_metadata::NO_NODE;
@@ -23,15 +23,20 @@ const NODES: i16 = 2;
 /// First version with directory ids.
 const DIRECTORIES: i16 = 2;
 
-/// Answers from the local controller's view of the quorum.
+/// Answers with the active controller's view of the quorum.
 pub fn handle(
     cx: Cx,
     request: DescribeQuorumRequest,
 ) -> impl Future<Output = Answer<DescribeQuorumResponse>> + Send + 'static {
-    ready(Answer::Send(match asks_for_metadata(&request) {
-        false => unknown(&request, cx.version()),
-        true => describe(&cx, &cx.broker.controller.quorum()),
-    }))
+    async move {
+        if !asks_for_metadata(&request) {
+            return Answer::Send(unknown(&request, cx.version()));
+        }
+        Answer::Send(match cx.broker.controller.quorum().await {
+            Ok(quorum) => describe(&cx, &quorum),
+            Err(error) => refuse(&request, cx.version(), error.code),
+        })
+    }
 }
 
 /// The only question that can be answered names exactly the one partition.

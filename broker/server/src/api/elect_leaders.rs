@@ -34,7 +34,7 @@ pub fn handle(
             .as_ref()
             .map(|topics| topics.iter().map(|topic| (topic.topic.to_string(), topic.partitions.clone())).collect());
         let unclean = request.election_type == UNCLEAN;
-        let reply = cx.broker.submit_and_serve(Command::ElectLeaders { unclean, partitions }).await;
+        let reply = cx.broker.submit_within(Command::ElectLeaders { unclean, partitions }, request.timeout_ms).await;
         Answer::Send(match reply {
             Ok(Reply::ElectLeaders(results)) => response(&cx, &request, &results),
             Ok(_) => refuse(&request, version, ErrorCode::UnknownServerError),

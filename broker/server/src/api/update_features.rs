@@ -31,7 +31,7 @@ pub fn handle(
 async fn update(cx: &Cx, request: &UpdateFeaturesRequest) -> Result<(), ApiError> {
     let changes = request.feature_updates.iter().map(change).collect::<Result<Vec<_>, ApiError>>()?;
     let command = Command::UpdateFeatures { changes, validate_only: request.validate_only };
-    match cx.broker.submit_and_serve(command).await? {
+    match cx.broker.submit_within(command, request.timeout_ms).await? {
         Reply::UpdateFeatures(result) => result,
         _ => Err(ErrorCode::UnknownServerError.into()),
     }

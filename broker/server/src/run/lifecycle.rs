@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_controller::Controller;
+use millrace_controller::ControllerLink;
 use millrace_metadata::command::{Command, Heartbeat, Reply};
 use millrace_metadata::record::BrokerRegistration;
 use millrace_metadata::{DirId, NodeId};
@@ -20,15 +20,15 @@ const UNFENCE_PAUSE: Duration = Duration::from_millis(100);
 /// A registered broker.
 pub struct Member {
     pub node_id: NodeId,
-    pub epoch: i64,
-    pub controller: Arc<Controller>,
+    pub epoch: watch::Receiver<i64>,
+    pub controller: Arc<ControllerLink>,
     pub replicas: Arc<ReplicaManager>,
     pub served: watch::Receiver<u64>,
 }
 
 /// Registers the broker. `unclean`: what it held in sync it may have lost.
 pub async fn register(
-    controller: &Controller,
+    controller: &ControllerLink,
     registration: BrokerRegistration,
     unclean: bool,
 ) -> Result<i64, StartError> {
@@ -85,7 +85,7 @@ impl Member {
     async fn beat(&self) -> Option<bool> {
         let heartbeat = Heartbeat {
             broker: self.node_id,
-            broker_epoch: self.epoch,
+            broker_epoch: *self.epoch.borrow(),
             applied: *self.served.borrow(),
             want_fence: false,
             want_shutdown: false,

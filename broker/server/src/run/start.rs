@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use millrace_controller::Controller;
+use millrace_controller::{Controller, ControllerLink};
 use millrace_groups::{GroupCoordinator, Now, Parts};
 use millrace_metadata::Image;
 use millrace_replica::{ReplicaManager, ReplicaOptions};
@@ -58,7 +58,7 @@ pub struct Running {
 struct Foundation {
     live: Arc<LiveConfig>,
     config: Arc<BrokerConfig>,
-    controller: Arc<Controller>,
+    controller: Arc<ControllerLink>,
     replicas: Arc<ReplicaManager>,
     clean: bool,
 }
@@ -96,7 +96,13 @@ async fn open_base(
     let node_id = config.node_id;
     let replicas = tokio::task::spawn_blocking(move || ReplicaManager::start(ReplicaOptions { node_id, dirs })).await;
     let replicas = replicas.map_err(|error| StartError::part("partitions", error))?;
-    Ok(Foundation { live, config, controller: Arc::new(controller), replicas: Arc::new(replicas), clean })
+    Ok(Foundation {
+        live,
+        config,
+        controller: Arc::new(ControllerLink::local(controller)),
+        replicas: Arc::new(replicas),
+        clean,
+    })
 }
 
 /// Joins the cluster, and accepts connections once everything can be served.
@@ -121,9 +127,10 @@ async fn serve(
     };
     let epoch = register(&base.controller, options::registration(&config, &data, &bound), !base.clean).await?;
     let following = tokio::spawn(follower.run(base.controller.images()));
+    let (_, epoch) = watch::channel(epoch);
     let member = Member {
         node_id: config.node_id,
-        epoch,
+        epoch: epoch.clone(),
         controller: base.controller.clone(),
         replicas: base.replicas.clone(),
         served: served_seen.clone(),
@@ -170,7 +177,7 @@ struct Metadata {
 fn assemble(
     base: &Foundation,
     metadata: Metadata,
-    epoch: i64,
+    epoch: watch::Receiver<i64>,
     groups: GroupCoordinator,
     loggers: Arc<Loggers>,
 ) -> Broker {
@@ -180,7 +187,8 @@ fn assemble(
         node_id: config.node_id,
         cluster_id: base.controller.cluster_id().to_owned(),
         config: base.live.clone(),
-        producer_ids: ProducerIds::new(ProducerIdBlocks::new(base.controller.clone(), config.node_id, epoch)),
+        producer_ids: ProducerIds::new(ProducerIdBlocks::new(base.controller.clone(), config.node_id, epoch.clone())),
+        epoch,
         controller: base.controller.clone(),
         images: metadata.images,
         served: metadata.served,
