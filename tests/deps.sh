@@ -18,6 +18,8 @@ want npm npm
 want python3 python3 python3-venv
 want git git
 want go golang-go
+want ip iproute2
+want nft nftables
 # bindgen wants the library beside the compiler.
 ls /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so* > /dev/null 2>&1 || need+=(libclang-dev)
 [ -e /usr/include/zlib.h ] || need+=(zlib1g-dev)

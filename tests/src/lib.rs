@@ -4,6 +4,7 @@
 
 pub mod bench;
 pub mod checker;
+pub mod cluster;
 pub mod harness;
 pub mod raw;
 pub mod suites;

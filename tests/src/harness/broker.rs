@@ -99,7 +99,7 @@ impl Broker {
 
     fn wait_metadata(&mut self, start: Instant) -> anyhow::Result<Duration> {
         loop {
-            let answer = Conn::open(self.spec.port).and_then(|mut conn| conn.broker_count());
+            let answer = Conn::connect(self.spec.socket()).and_then(|mut conn| conn.broker_count());
             if matches!(answer, Ok(n) if n > 0) {
                 return Ok(start.elapsed());
             }
@@ -219,7 +219,7 @@ fn millrace_command(spec: &Spec) -> anyhow::Result<Vec<String>> {
     let mut command = vec![binary.display().to_string()];
     let mut push = |key: &str, value: &str| command.extend(["--override".to_owned(), format!("{key}={value}")]);
     if spec.setting("listeners").is_none() {
-        push("listeners", &format!("PLAINTEXT://127.0.0.1:{}", spec.port));
+        push("listeners", &format!("PLAINTEXT://{}", spec.addr()));
     }
     if spec.setting("log.dirs").is_none() {
         push("log.dirs", &spec.data_dir().display().to_string());

@@ -48,20 +48,22 @@ pub fn jars() -> anyhow::Result<PathBuf> {
 }
 
 fn properties(spec: &Spec) -> String {
-    let mut lines = vec![
-        "process.roles=broker,controller".to_owned(),
-        format!("listeners=PLAINTEXT://127.0.0.1:{},CONTROLLER://127.0.0.1:{}", spec.port, spec.controller_port),
-        format!("advertised.listeners=PLAINTEXT://127.0.0.1:{}", spec.port),
-        "controller.listener.names=CONTROLLER".to_owned(),
-        "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned(),
-        format!(
-            "controller.quorum.voters={}@127.0.0.1:{}",
-            spec.setting("node.id").unwrap_or("0"),
-            spec.controller_port
-        ),
-        format!("log.dirs={}", spec.data_dir().display()),
+    let (host, controller) = (spec.host, spec.controller_port);
+    let node = spec.setting("node.id").unwrap_or("0");
+    let defaults = [
+        ("process.roles", "broker,controller".to_owned()),
+        ("listeners", format!("PLAINTEXT://{},CONTROLLER://{host}:{controller}", spec.addr())),
+        ("controller.listener.names", "CONTROLLER".to_owned()),
+        ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned()),
+        ("controller.quorum.voters", format!("{node}@{host}:{controller}")),
+        ("log.dirs", spec.data_dir().display().to_string()),
     ];
     let own = ["log.dirs", "flush.policy", "memory.limit", "http.listeners"];
+    let mut lines: Vec<String> = defaults
+        .into_iter()
+        .filter(|(key, _)| own.contains(key) || spec.setting(key).is_none())
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
     lines.extend(spec.settings.iter().filter(|(k, _)| !own.contains(&k.as_str())).map(|(k, v)| format!("{k}={v}")));
     lines.join("\n") + "\n"
 }

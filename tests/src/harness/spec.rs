@@ -1,5 +1,6 @@
 //! What a broker is started with.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -67,6 +68,8 @@ const KAFKA_ONLY: [(&str, &str); 4] = [
 pub struct Spec {
     pub peer: Peer,
     pub dir: Dir,
+    /// The address that all listeners are bound to.
+    pub host: IpAddr,
     pub port: u16,
     pub controller_port: u16,
     /// Kafka's names; a later entry replaces an earlier one.
@@ -87,6 +90,7 @@ impl Spec {
         let mut spec = Spec {
             peer,
             dir: Dir::temp()?,
+            host: Ipv4Addr::LOCALHOST.into(),
             port: free_port()?,
             controller_port: free_port()?,
             settings: Vec::new(),
@@ -148,6 +152,11 @@ impl Spec {
     }
 
     pub fn addr(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        self.socket().to_string()
+    }
+
+    /// Where clients connect.
+    pub fn socket(&self) -> SocketAddr {
+        SocketAddr::new(self.host, self.port)
     }
 }

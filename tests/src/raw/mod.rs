@@ -1,10 +1,12 @@
 //! A small blocking Kafka client over a raw socket: what the tests send is exactly what stands here.
-//! Only versions before the compact encodings are used, so that a request is short to write by hand.
+//! Only versions before the compact encodings are used, so that a request is short to write by hand; what is asked of a
+//! cluster's administration is built from the generated messages ([`Conn::request`]).
 
 mod batch;
 pub mod calls;
 mod codec;
 mod records;
+mod typed;
 
 pub use batch::{Batch, Codec, fill, producer_fields};
 pub use calls::{FetchPart, FetchResult, ProducePart, ProduceResult};
@@ -36,7 +38,7 @@ pub mod key {
     pub const INIT_PRODUCER_ID: i16 = 22;
 }
 
-/// One connection to a broker on the loopback address.
+/// One connection to a broker.
 pub struct Conn {
     stream: TcpStream,
     next_id: i32,
@@ -44,11 +46,19 @@ pub struct Conn {
 
 impl Conn {
     pub fn open(port: u16) -> anyhow::Result<Conn> {
-        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let stream = TcpStream::connect_timeout(&addr, CONNECT_LIMIT)?;
+        Conn::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+    }
+
+    pub fn connect(addr: SocketAddr) -> anyhow::Result<Conn> {
+        Conn::connect_within(addr, CONNECT_LIMIT, ANSWER_LIMIT)
+    }
+
+    /// Waits at most `connect` for the connection and `answer` for each answer.
+    pub fn connect_within(addr: SocketAddr, connect: Duration, answer: Duration) -> anyhow::Result<Conn> {
+        let stream = TcpStream::connect_timeout(&addr, connect)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(ANSWER_LIMIT))?;
-        stream.set_write_timeout(Some(ANSWER_LIMIT))?;
+        stream.set_read_timeout(Some(answer))?;
+        stream.set_write_timeout(Some(answer))?;
         Ok(Conn { stream, next_id: 1 })
     }
 

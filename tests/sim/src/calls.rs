@@ -1,0 +1,85 @@
+//! Requests and answers between the parts of the simulated cluster.
+
+use bytes::BytesMut;
+use millrace_metadata::command::IsrChange;
+use millrace_metadata::{Command, NodeId, Reply, TopicId};
+use millrace_replica::{ReplicaFetch, ReplicaFetched};
+
+use crate::net::Addr;
+
+/// A partition of one incarnation of a topic.
+pub type Tp = (TopicId, i32);
+
+/// Number of a call.
+pub type CallId = u64;
+
+#[derive(Debug, Clone)]
+pub enum Request {
+    Command(Box<Command>),
+    /// A follower fetches; the broker epoch that it says it has.
+    Fetch {
+        fetch: ReplicaFetch,
+        broker_epoch: i64,
+    },
+    Produce {
+        tp: Tp,
+        acks: i16,
+        batch: BytesMut,
+    },
+    Consume {
+        tp: Tp,
+        offset: i64,
+    },
+}
+
+#[derive(Debug)]
+pub enum Response {
+    Reply(Reply),
+    Fetched(ReplicaFetched),
+    /// Offset of the batch's first record.
+    Produced(Result<i64, Refusal>),
+    /// Offset, epoch and value of each record, and the leader's high watermark.
+    Consumed(Result<Vec<(i64, Rec)>, Refusal>),
+    /// There is no active controller.
+    NotController,
+}
+
+/// What a client is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// Nothing was done: look for the leader, or wait, and try again.
+    Retry,
+    /// It may have been done.
+    Unknown,
+    /// The producer's sequence does not fit what the log knows of it.
+    Sequence,
+    OutOfRange,
+}
+
+/// A stored record, as far as the simulation looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rec {
+    pub epoch: i32,
+    pub value: u64,
+}
+
+/// Who called, and what the answer is for.
+#[derive(Debug)]
+pub enum Purpose {
+    Register { incarnation: u64 },
+    Beat,
+    Isr { changes: Vec<IsrChange> },
+    Fetch { leader: NodeId, fetcher: usize },
+    Produce,
+    Consume,
+    Admin,
+}
+
+#[derive(Debug)]
+pub struct Call {
+    pub from: Addr,
+    pub to: Addr,
+    /// Of the calling process, if it is a broker: another one does not know of the call.
+    pub boot: u32,
+    pub purpose: Purpose,
+}

@@ -1,0 +1,153 @@
+//! A broker: what survives its process, and the process with its replicas.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use millrace_log::{DirSetup, LogDerive};
+use millrace_metadata::config::TopicConfig;
+use millrace_metadata::ids::IncarnationId;
+use millrace_metadata::record::{BrokerRegistration, FeatureRange};
+use millrace_metadata::{DirId, Image, NodeId, features};
+use millrace_replica::{CommitError, ReplicaManager, ReplicaOptions};
+use millrace_state::Defaults;
+use millrace_store::{LogStore, MemoryDisk, MemoryStore};
+
+use crate::calls::{CallId, Request, Tp};
+
+/// The machine.
+pub struct Node {
+    pub id: NodeId,
+    pub disk: MemoryDisk,
+    /// Counts the processes.
+    pub boot: u32,
+    pub process: Option<Process>,
+    /// Until then the process stands still, µs.
+    pub paused_until: u64,
+    /// Metadata arrives so much later than usual, µs.
+    pub lag_us: u64,
+    /// A sync takes so long, µs; 0: as usual.
+    pub sync_us: u64,
+    /// It shall stay down.
+    pub held_down: bool,
+}
+
+/// How far a process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    Registering,
+    /// Registered with this epoch.
+    Registered(i64),
+}
+
+/// A produce request that waits for the high watermark.
+pub struct Wait {
+    pub call: CallId,
+    pub tp: Tp,
+    pub base: i64,
+    pub last: i64,
+    pub done: BoxFuture<'static, Result<(), CommitError>>,
+}
+
+/// A fetch that waits for more.
+pub struct Parked {
+    pub call: CallId,
+    pub request: Request,
+    pub until: u64,
+}
+
+pub struct Process {
+    pub store: MemoryStore,
+    pub manager: Arc<ReplicaManager>,
+    /// The metadata as this broker has it.
+    pub image: Arc<Image>,
+    pub phase: Phase,
+    pub stopping: bool,
+    pub sync_scheduled: bool,
+    pub waits: Vec<Wait>,
+    pub parked: Vec<Parked>,
+    /// AlterPartition is under way.
+    pub isr_call: Option<CallId>,
+    /// The fetch that each fetcher has under way.
+    pub fetches: BTreeMap<(NodeId, usize), CallId>,
+    pub beat_call: Option<CallId>,
+}
+
+impl Node {
+    pub fn new(id: NodeId) -> Node {
+        Node {
+            id,
+            disk: MemoryDisk::new(),
+            boot: 0,
+            process: None,
+            paused_until: 0,
+            lag_us: 0,
+            sync_us: 0,
+            held_down: false,
+        }
+    }
+
+    pub fn dir_id(&self) -> DirId {
+        let mut id = [9; 16];
+        id[0] = self.id as u8;
+        DirId(id)
+    }
+
+    /// Starts a process on the disk.
+    pub fn start(&mut self, replica_lag_ms: i64) {
+        self.boot += 1;
+        let store = MemoryStore::open_manual(&self.disk, Arc::new(LogDerive));
+        let store = store.expect("nobody else has the disk");
+        let dir = DirSetup {
+            path: format!("/{}", self.id).into(),
+            id: self.dir_id(),
+            store: Ok(Arc::new(store.clone()) as Arc<dyn LogStore>),
+        };
+        let manager = ReplicaManager::start(options(self.id, dir, replica_lag_ms));
+        self.process = Some(Process {
+            store,
+            manager: Arc::new(manager),
+            image: Arc::new(Image::default()),
+            phase: Phase::Registering,
+            stopping: false,
+            sync_scheduled: false,
+            waits: Vec::new(),
+            parked: Vec::new(),
+            isr_call: None,
+            fetches: BTreeMap::new(),
+            beat_call: None,
+        });
+    }
+
+    pub fn registration(&self) -> BrokerRegistration {
+        let mut incarnation = [self.id as u8; 16];
+        incarnation[..4].copy_from_slice(&self.boot.to_be_bytes());
+        let range = |f: &features::Feature| FeatureRange { name: f.name.to_owned(), min: f.min, max: f.max };
+        BrokerRegistration {
+            id: self.id,
+            incarnation: IncarnationId(incarnation),
+            endpoints: Vec::new(),
+            rack: None,
+            dirs: vec![self.dir_id()],
+            features: features::TABLE.iter().map(range).collect(),
+        }
+    }
+}
+
+fn options(node_id: NodeId, dir: DirSetup, _replica_lag_ms: i64) -> ReplicaOptions {
+    ReplicaOptions { node_id, dirs: vec![dir] }
+}
+
+impl Process {
+    /// Brings the replicas in step with this image.
+    pub fn apply(&mut self, image: Arc<Image>) {
+        let defaults = Defaults::default();
+        let config = |name: &str| {
+            let set = image.topic_config(name);
+            let config = set.map_or_else(TopicConfig::default, |map| TopicConfig::resolve(map, &defaults.topic));
+            Arc::new(config)
+        };
+        self.manager.apply(&image, &config);
+        self.image = image;
+    }
+}

@@ -1,0 +1,115 @@
+//! Three nodes on one machine: what the harness does to them, and that they come back. `PEER=kafka` tries the test.
+#![allow(clippy::unwrap_used)]
+
+use std::time::{Duration, Instant};
+
+use millrace_tests::bench::load::ready_batch;
+use millrace_tests::cluster::{Cluster, Net, Plan, Plane};
+use millrace_tests::harness::Peer;
+use millrace_tests::raw::ProducePart;
+
+const TOPIC: &str = "cluster";
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Produces to the leader of partition 0 until it is acknowledged.
+fn produce(cluster: &mut Cluster) -> anyhow::Result<i64> {
+    let batch = ready_batch(100, 100);
+    cluster.wait("an acknowledged record", LIMIT, |cluster| {
+        let leader = cluster.leader(TOPIC, 0);
+        let part = ProducePart { topic: TOPIC, partition: 0, batch: &batch };
+        let answer = leader.and_then(|id| cluster.connect(id)).and_then(|mut conn| conn.produce(&part, -1));
+        Ok(answer.ok().filter(|a| a.error == 0).map(|a| a.base_offset))
+    })
+}
+
+#[test]
+fn a_killed_leader_is_replaced_and_catches_up() -> anyhow::Result<()> {
+    let mut cluster = Cluster::start(&Plan::combined(Peer::from_env(), 3))?;
+    cluster.create_topic(TOPIC, 3, 3, &[])?;
+    produce(&mut cluster)?;
+    for _ in 0..2 {
+        let leader = cluster.leader(TOPIC, 0)?;
+        cluster.kill9(leader)?;
+        let begin = Instant::now();
+        produce(&mut cluster)?;
+        eprintln!("acknowledged {:?} after the leader's end", begin.elapsed());
+        assert_ne!(cluster.leader(TOPIC, 0)?, leader);
+        cluster.start_node(leader)?;
+        cluster.wait_in_sync(TOPIC, LIMIT)?;
+    }
+    let active = cluster.active_controller()?;
+    cluster.stop(active)?;
+    produce(&mut cluster)?;
+    assert_ne!(cluster.active_controller()?, active);
+    cluster.start_node(active)?;
+    cluster.wait_in_sync(TOPIC, LIMIT)?;
+    assert_eq!(cluster.alarms(), Vec::<String>::new());
+    Ok(())
+}
+
+#[test]
+fn brokers_and_controllers_apart() -> anyhow::Result<()> {
+    let mut cluster = Cluster::start(&Plan::split(Peer::from_env(), 3, 3))?;
+    cluster.create_topic(TOPIC, 3, 3, &[])?;
+    let active = cluster.active_controller()?;
+    assert!(cluster.controllers().contains(&active));
+    cluster.kill9(active)?;
+    let leader = cluster.leader(TOPIC, 0)?;
+    cluster.kill9(leader)?;
+    produce(&mut cluster)?;
+    cluster.start_node(active)?;
+    cluster.start_node(leader)?;
+    cluster.wait_in_sync(TOPIC, LIMIT)?;
+    assert_eq!(cluster.alarms(), Vec::<String>::new());
+    Ok(())
+}
+
+#[test]
+fn cuts_are_silent_and_heal() -> anyhow::Result<()> {
+    if !Net::possible() {
+        eprintln!("skipped: needs root, ip and nft");
+        return Ok(());
+    }
+    let mut cluster = Cluster::start(&Plan::combined(Peer::from_env(), 3).namespaces())?;
+    cluster.create_topic(TOPIC, 3, 3, &[])?;
+    produce(&mut cluster)?;
+    let leader = cluster.leader(TOPIC, 0)?;
+    cluster.isolate(leader)?;
+    assert!(cluster.connect(leader).is_err(), "a node that is cut off can be reached");
+    produce(&mut cluster)?;
+    assert_ne!(cluster.leader(TOPIC, 0)?, leader);
+    cluster.heal()?;
+    cluster.wait_in_sync(TOPIC, LIMIT)?;
+    let (a, b) = (cluster.ids()[0], cluster.ids()[1]);
+    cluster.cut(a, b, Plane::Controllers)?;
+    cluster.cut(b, a, Plane::Brokers)?;
+    cluster.lose(cluster.ids()[2], 5)?;
+    produce(&mut cluster)?;
+    cluster.heal()?;
+    cluster.wait_in_sync(TOPIC, LIMIT)?;
+    assert_eq!(cluster.alarms(), Vec::<String>::new());
+    Ok(())
+}
+
+#[test]
+fn a_paused_node_and_one_with_a_slow_disk_do_not_stop_the_others() -> anyhow::Result<()> {
+    const SLOW: u64 = 200_000;
+    let mut cluster = Cluster::start(&Plan::combined(Peer::from_env(), 3))?;
+    cluster.create_topic(TOPIC, 1, 3, &[])?;
+    produce(&mut cluster)?;
+    let leader = cluster.leader(TOPIC, 0)?;
+    cluster.pause(leader)?;
+    produce(&mut cluster)?;
+    cluster.resume(leader)?;
+    cluster.wait_in_sync(TOPIC, LIMIT)?;
+    let follower = cluster.brokers().into_iter().find(|id| Ok(*id) != cluster.leader(TOPIC, 0).map_err(|_| ()));
+    let follower = follower.unwrap();
+    if !cluster.slow_disk(follower, SLOW)? {
+        eprintln!("this machine cannot slow a disk down");
+    }
+    produce(&mut cluster)?;
+    cluster.normal_disk(follower)?;
+    cluster.wait_in_sync(TOPIC, LIMIT)?;
+    assert_eq!(cluster.alarms(), Vec::<String>::new());
+    Ok(())
+}
