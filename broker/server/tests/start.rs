@@ -1,9 +1,11 @@
 //! Runs the program: every way in which it may refuse to start, and the way in which it starts and stops.
 #![allow(clippy::unwrap_used)]
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -171,6 +173,127 @@ fn unusable_directories_are_refused() {
     std::fs::write(&file, "").unwrap();
     refuses(in_dir(&file, &[]), &["file", "in the way", "log.dirs"]);
     refuses(in_dir(Path::new("/proc/millrace"), &[]), &["/proc/millrace", "log.dirs"]);
+}
+
+/// The files below `dir` and what is in them, sorted.
+fn contents(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut open = vec![dir.to_owned()];
+    while let Some(dir) = open.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                found.push((path.clone(), std::fs::read(path).unwrap()));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// The program as a user who owns nothing; `home` gets a copy of it, as the build may lie where only root may look.
+/// Whoever is not root runs it as he is.
+fn as_nobody(home: &Path, data: &Path) -> Command {
+    const NOBODY: u32 = 65534;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_millrace-broker"));
+    if rustix::process::geteuid().is_root() {
+        set_mode(home, 0o755);
+        let copy = home.join("millrace-broker");
+        std::fs::copy(env!("CARGO_BIN_EXE_millrace-broker"), &copy).unwrap();
+        set_mode(&copy, 0o755);
+        command = Command::new(copy);
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    command.env_clear().current_dir(home).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.args(["--override", "listeners=PLAINTEXT://127.0.0.1:0"]);
+    command.args(["--override", &format!("log.dirs={}", data.display())]);
+    command
+}
+
+#[test]
+fn a_directory_without_the_right_to_write_is_refused_and_left_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let remedy = ["Permission denied", "right to write", "log.dirs"];
+    let says = |data: &Path| {
+        let line = refusal(as_nobody(home.path(), data));
+        assert!(line.contains(&data.display().to_string()), "{line}");
+        remedy.iter().for_each(|word| assert!(line.contains(word), "{word:?} is not in {line:?}"));
+    };
+    let (empty, used) = (home.path().join("empty"), home.path().join("used"));
+    Broker::start(in_dir(&used, &[])).stop();
+    std::fs::create_dir(&empty).unwrap();
+    let before = contents(&used);
+    set_mode(&empty, 0o555);
+    set_mode(&used, 0o555);
+    // Root's file is not writable for others; who runs this as the owner gets the same by its mode.
+    set_mode(&used.join(".lock"), 0o444);
+    says(&empty);
+    says(&empty.join("below"));
+    says(&used);
+    assert_eq!(contents(&used), before);
+    assert_eq!(contents(&empty), []);
+    set_mode(&used.join(".lock"), 0o644);
+    set_mode(&empty, 0o755);
+    set_mode(&used, 0o755);
+    Broker::start(in_dir(&used, &[])).stop();
+}
+
+/// A mounted tmpfs of some MiB; unmounted when dropped.
+struct Disk(PathBuf);
+
+impl Disk {
+    /// None without the right to mount.
+    fn mount(path: &Path, mib: u32) -> Option<Disk> {
+        std::fs::create_dir_all(path).unwrap();
+        let mount = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={mib}m"), "tmpfs"])
+            .arg(path)
+            .stderr(Stdio::null())
+            .status();
+        mount.is_ok_and(|s| s.success()).then(|| Disk(path.to_owned()))
+    }
+
+    /// Writes a file until nothing fits any more.
+    fn fill(&self) -> PathBuf {
+        let path = self.0.join("filler");
+        let mut file = std::fs::File::create(&path).unwrap();
+        while file.write_all(&[1; 4096]).is_ok() {}
+        path
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_is_refused_and_left_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let Some(disk) = Disk::mount(&home.path().join("disk"), 128) else {
+        assert!(!rustix::process::geteuid().is_root(), "root can mount");
+        return;
+    };
+    let (used, new) = (disk.0.join("used"), disk.0.join("new"));
+    Broker::start(in_dir(&used, &[])).stop();
+    let before = contents(&used);
+    let filler = disk.fill();
+    for data in [&used, &new] {
+        let path = data.display().to_string();
+        refuses(in_dir(data, &[]), &[&path, "no space left", "free some space", "log.dirs"]);
+    }
+    assert_eq!(contents(&used), before);
+    std::fs::remove_file(filler).unwrap();
+    for data in [&used, &new] {
+        Broker::start(in_dir(data, &[])).stop();
+    }
 }
 
 #[test]

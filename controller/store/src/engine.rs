@@ -199,7 +199,12 @@ pub(crate) fn corrupt(path: &Path, what: impl Into<String>) -> StoreError {
 }
 
 fn refused(path: &Path, error: &rocksdb::Error) -> StoreError {
-    StoreError::Refused { path: path.display().to_string(), what: format!("cannot open the database: {error}") }
+    let what = if is_no_space(error) {
+        "no space left to open the database; free some space, or choose another directory".to_owned()
+    } else {
+        format!("cannot open the database: {error}")
+    };
+    StoreError::Refused { path: path.display().to_string(), what }
 }
 
 /// Small store of its own, for the Raft log and the like.

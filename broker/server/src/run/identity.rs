@@ -24,6 +24,9 @@ use crate::config::properties;
 const FORMAT: u32 = 1;
 const IDENTITY: &str = "millrace.properties";
 const LOCK: &str = ".lock";
+/// Free bytes without which no start is tried: the metadata log keeps half of it in reserve, and a database that is
+/// opened on a full disk leaves half-written files behind.
+const LEAST_FREE: u64 = 16 << 20;
 /// The same file of Apache Kafka: its directories are not ours to touch.
 const KAFKA_IDENTITY: &str = "meta.properties";
 
@@ -70,6 +73,10 @@ pub fn open(
         }
         found.push((path, lock, identity));
     }
+    // The first directory holds the metadata log. Another one that is full takes nothing, and goes on serving reads.
+    if let Some(first) = paths.first() {
+        check_space(first)?;
+    }
     let cluster_id = agree(&found, wanted, random)?;
     let mut dirs = Vec::with_capacity(found.len());
     for (path, lock, identity) in found {
@@ -99,6 +106,18 @@ fn lock(path: &Path) -> Result<File, StartError> {
         }
         Err(error) => Err(StartError::path(path, format!("it cannot be locked: {error}"))),
     }
+}
+
+fn check_space(path: &Path) -> Result<(), StartError> {
+    let volume = rustix::fs::statvfs(path).map_err(|e| StartError::path(path, unusable(&e.into(), "examined")))?;
+    let free = volume.f_bavail.saturating_mul(volume.f_frsize);
+    if free >= LEAST_FREE {
+        return Ok(());
+    }
+    let why = format!(
+        "no space left ({free} bytes free, {LEAST_FREE} needed to start); free some space, or choose another directory with log.dirs"
+    );
+    Err(StartError::path(path, why))
 }
 
 fn unusable(error: &std::io::Error, what: &str) -> String {
