@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_metadata::{ApiError, Command, ErrorCode, Image, Reply};
+use millrace_metadata::{ApiError, Command, Image, Reply};
 use millrace_state::Sessions;
 use millrace_store::{Kv, KvStore};
 use openraft::Config;
@@ -12,22 +12,28 @@ use openraft::async_runtime::watch::WatchReceiver;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::net::TcpListener;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use crate::active::Active;
+use crate::attend::Reception;
 use crate::compact::{ENTRIES_KEPT, Growth, RECORDS_MAX};
-use crate::decider::{Asker, Decider};
+use crate::decider::{Asker, Decider, leading_term};
+use crate::duties::Duties;
+use crate::feed::Feed;
 use crate::formation::{campaign, found, initial_members, ready};
-use crate::forward::forward;
 use crate::identity::{self, Identity};
 use crate::lease::Lease;
 use crate::log::Log;
 use crate::machine::{Machine, Outlet};
 use crate::network::Network;
 use crate::options::{ControllerOptions, StartError};
-use crate::quorum::{QuorumInfo, Voter};
-use crate::raft::{Raft, RaftId, controller_id, raft_id};
+use crate::presence::{Presence, Steady};
+use crate::quorum::{QuorumInfo, quorum_info};
+use crate::raft::{Raft, RaftId, raft_id};
 use crate::server::{Serving, serve};
+use crate::standing::{Standing, follow};
+use crate::watch::{Teller, WATCHERS_MAX};
 
 /// How long a shutdown waits for the store to close.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
@@ -40,8 +46,8 @@ const RAFT_QUEUE: u64 = 4096;
 pub struct Controller {
     raft: Raft,
     identity: Identity,
-    asker: Asker,
-    stop_serving: Option<oneshot::Sender<()>>,
+    active: Active,
+    stop_serving: Option<watch::Sender<()>>,
     images: watch::Receiver<Arc<Image>>,
     tasks: Vec<JoinHandle<()>>,
     clock: crate::options::Clock,
@@ -54,6 +60,7 @@ struct Opened {
     machine: Machine,
     images: watch::Receiver<Arc<Image>>,
     growth: Arc<Growth>,
+    feed: Arc<Feed>,
     rng: StdRng,
 }
 
@@ -64,10 +71,11 @@ fn open(kv: Arc<dyn Kv>, options: &ControllerOptions, snapshot_after: usize) -> 
         |e: io::Error| StartError::Unreadable { dir: options.dir.display().to_string(), what: e.to_string() };
     let (sender, images) = watch::channel(Arc::new(Image::default()));
     let growth = Arc::new(Growth::new(snapshot_after));
-    let outlet = Outlet { images: sender, growth: Arc::clone(&growth) };
+    let feed = Arc::new(Feed::default());
+    let outlet = Outlet { images: sender, growth: Arc::clone(&growth), feed: Arc::clone(&feed) };
     let machine = Machine::open(Arc::clone(&kv), outlet).map_err(unreadable)?;
     let log = Log::open(kv).map_err(unreadable)?;
-    Ok(Opened { identity, log, machine, images, growth, rng })
+    Ok(Opened { identity, log, machine, images, growth, feed, rng })
 }
 
 fn raft_config() -> Result<Config, StartError> {
@@ -111,7 +119,7 @@ impl Controller {
         let for_open = options.clone();
         let (kv, closed) = Lease::on(kv);
         let opened = tokio::task::spawn_blocking(move || open(kv, &for_open, snapshot_after)).await;
-        let Opened { identity, log, machine, images, growth, rng } =
+        let Opened { identity, log, machine, images, growth, feed, rng } =
             opened.map_err(|e| StartError::Raft(e.to_string()))??;
         let id = raft_id(identity.node_id, identity.dir);
         let members = initial_members(&identity, &options)?;
@@ -122,27 +130,54 @@ impl Controller {
         let network = Network { cluster: Arc::clone(&cluster) };
         let raft = Raft::new(id, Arc::new(raft_config()?), network, log, machine).await.map_err(|e| failed(&e))?;
 
-        let (asker, asks) = Asker::new();
+        let (asker, asks) = Asker::new(id);
+        let clock = Steady::new();
+        let presence = Arc::new(Presence::new(clock, options.duties.suspicion_grace_ms));
         let decider = Decider {
             raft: raft.clone(),
             asks,
             images: images.clone(),
             defaults: options.defaults.clone(),
             sessions: Sessions::new(options.broker_session_timeout_ms),
+            presence: Arc::clone(&presence),
+            duties: Duties::new(options.duties),
             rng,
-            clock: Arc::clone(&options.clock),
+            clock,
+            led: 0,
+            leads: false,
         };
+        let (standing, standings) = watch::channel(Standing::default());
         let mut tasks = vec![tokio::spawn(decider.run()), tokio::spawn(compact(raft.clone(), growth))];
+        tasks.push(tokio::spawn(follow(raft.clone(), standing)));
         let mut stop_serving = None;
         if let Some(listener) = &options.listener {
             let listener = listen(listener).map_err(|e| failed(&e))?;
-            let (stop, stopped) = oneshot::channel();
-            let serving = Serving { raft: raft.clone(), cluster, me: id, asker: asker.clone(), images: images.clone() };
-            tasks.push(tokio::spawn(serve(serving, listener, stopped)));
+            let (stop, stopping) = watch::channel(());
+            let teller = Teller {
+                cluster: Arc::clone(&cluster),
+                feed,
+                images: images.clone(),
+                standings: standings.clone(),
+                stopping: stopping.clone(),
+                room: Arc::new(Semaphore::new(WATCHERS_MAX)),
+            };
+            let reception =
+                Reception { asker: asker.clone(), presence, images: images.clone(), stopping: stopping.clone() };
+            let serving = Serving {
+                raft: raft.clone(),
+                cluster: Arc::clone(&cluster),
+                me: id,
+                reception,
+                teller,
+                images: images.clone(),
+                clock: Arc::clone(&options.clock),
+            };
+            tasks.push(tokio::spawn(serve(serving, listener, stopping)));
             stop_serving = Some(stop);
         }
+        let active = Active::new(cluster, standings, images.clone(), Some(asker), Arc::default());
         let controller =
-            Controller { raft, identity, asker, stop_serving, images, tasks, clock: options.clock, closed };
+            Controller { raft, identity, active, stop_serving, images, tasks, clock: options.clock, closed };
         match controller.form(members, pristine, alone).await {
             Ok(()) => Ok(controller),
             Err(error) => {
@@ -185,49 +220,30 @@ impl Controller {
     /// Has the command decided. The answer comes when its effect is agreed and the local image shows it.
     ///
     /// # Errors
-    /// `NOT_CONTROLLER` if no leader is known: nothing was done. `UNKNOWN_SERVER_ERROR` if the metadata log
-    /// failed: what became of the command is unknown.
+    /// `NOT_CONTROLLER` if nobody led for a while: nothing was done. `REQUEST_TIMED_OUT` if the active controller was
+    /// lost meanwhile, `UNKNOWN_SERVER_ERROR` if the metadata log failed: what became of the command is unknown.
     pub async fn submit(&self, command: Command) -> Result<Reply, ApiError> {
-        match self.asker.ask(command.clone()).await {
-            // Nothing was done here: another controller may do it.
-            Err(error) if error.code == ErrorCode::NotController => {
-                forward(&self.raft, &self.identity.cluster_id, &mut self.images.clone(), &command).await
-            }
-            answer => answer,
-        }
+        self.active.submit(command).await
     }
 
     /// The state of the quorum, as this node knows it.
     pub fn quorum(&self) -> QuorumInfo {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let end = |index: Option<u64>| index.map_or(0, |i| i64::try_from(i).unwrap_or(i64::MAX - 1) + 1);
-        let now = (self.clock)();
-        // Raft's own figures come a moment after the image.
-        let applied = end(metrics.last_applied.as_ref().map(|id| id.index()));
-        let high_watermark = applied.max(end(Some(self.images.borrow().index)));
-        let membership = metrics.membership_config.membership();
-        let voter = |id: RaftId| {
-            let me = id == metrics.id;
-            let replicated = metrics.replication.as_ref().and_then(|r| r.get(&id)).and_then(|l| l.as_ref());
-            let known = if me { end(metrics.last_log_index).max(high_watermark) } else { -1 };
-            let log_end = replicated.map_or(known, |l| end(Some(l.index())).max(known));
-            let time = if me { now } else { -1 };
-            let dir = membership.get_node(&id).map(|p| p.dir).unwrap_or_default();
-            Voter { id: controller_id(id), dir, log_end, last_fetch_ms: time, last_caught_up_ms: time }
-        };
-        QuorumInfo {
-            leader: metrics.current_leader.map(controller_id),
-            epoch: i32::try_from(metrics.current_term).unwrap_or(i32::MAX),
-            high_watermark,
-            voters: membership.voter_ids().map(voter).collect(),
-            observers: membership.learner_ids().map(voter).collect(),
-        }
+        quorum_info(&self.raft, &self.images, (self.clock)())
+    }
+
+    /// Whether this node is the active controller, as far as it knows.
+    pub fn leads(&self) -> bool {
+        leading_term(&self.raft).is_some()
+    }
+
+    /// The way to the active controller.
+    pub(crate) fn active(&self) -> &Active {
+        &self.active
     }
 
     /// A leader that stops hands its leadership to the voter that is the furthest, so that nobody waits for an
     /// election timeout.
-    async fn hand_over(&self) {
+    pub(crate) async fn hand_over(&self) {
         let mut metrics = self.raft.metrics();
         let heir = {
             let now = metrics.borrow_and_update();
@@ -252,8 +268,8 @@ impl Controller {
     /// Stops. What was answered is durable already, so there is nothing to lose.
     pub async fn shutdown(mut self) {
         self.hand_over().await;
-        drop(self.asker);
         drop(self.stop_serving.take());
+        drop(self.active);
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "the metadata log did not stop cleanly");
         }

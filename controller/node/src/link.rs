@@ -5,8 +5,11 @@ use std::sync::Arc;
 use millrace_metadata::{ApiError, Command, Image, Reply};
 use tokio::sync::watch;
 
+use crate::attend::Attendance;
 use crate::controller::Controller;
+use crate::options::StartError;
 use crate::quorum::QuorumInfo;
+use crate::remote::{Remote, RemoteOptions};
 
 /// The way to the controllers.
 pub struct ControllerLink {
@@ -15,6 +18,7 @@ pub struct ControllerLink {
 
 enum Way {
     Local(Box<Controller>),
+    Remote(Box<Remote>),
 }
 
 impl ControllerLink {
@@ -23,10 +27,20 @@ impl ControllerLink {
         ControllerLink { way: Way::Local(Box::new(controller)) }
     }
 
+    /// Through the network; returns when there is an image. Waits for the controllers as long as it takes, and says
+    /// from time to time whom it waits for.
+    ///
+    /// # Errors
+    /// [`StartError::WrongCluster`] if the controllers belong to another cluster than the one that is wanted.
+    pub async fn connect(options: RemoteOptions) -> Result<ControllerLink, StartError> {
+        Ok(ControllerLink { way: Way::Remote(Box::new(Remote::connect(options).await?)) })
+    }
+
     /// The cluster's id, 22 characters.
     pub fn cluster_id(&self) -> &str {
         match &self.way {
             Way::Local(controller) => controller.cluster_id(),
+            Way::Remote(remote) => &remote.cluster_id,
         }
     }
 
@@ -35,6 +49,7 @@ impl ControllerLink {
     pub fn images(&self) -> watch::Receiver<Arc<Image>> {
         match &self.way {
             Way::Local(controller) => controller.images(),
+            Way::Remote(remote) => remote.images(),
         }
     }
 
@@ -47,6 +62,7 @@ impl ControllerLink {
     pub async fn submit(&self, command: Command) -> Result<Reply, ApiError> {
         match &self.way {
             Way::Local(controller) => controller.submit(command).await,
+            Way::Remote(remote) => remote.active.submit(command).await,
         }
     }
 
@@ -56,7 +72,28 @@ impl ControllerLink {
     /// `NOT_CONTROLLER` if there is no active controller.
     pub async fn quorum(&self) -> Result<QuorumInfo, ApiError> {
         match &self.way {
-            Way::Local(controller) => Ok(controller.quorum()),
+            Way::Local(controller) if controller.leads() => Ok(controller.quorum()),
+            Way::Local(controller) => controller.active().quorum().await,
+            Way::Remote(remote) => remote.active.quorum().await,
+        }
+    }
+
+    /// Makes this broker present at the active controller: see [`Attendance`].
+    ///
+    /// # Errors
+    /// `NOT_CONTROLLER` if there is none at the moment.
+    pub async fn attend(&self) -> Result<Attendance, ApiError> {
+        match &self.way {
+            Way::Local(controller) => controller.active().attend().await,
+            Way::Remote(remote) => remote.active.attend().await,
+        }
+    }
+
+    /// A leader of the quorum in this process hands over to another voter, if there is one.
+    pub async fn hand_over(&self) {
+        match &self.way {
+            Way::Local(controller) => controller.hand_over().await,
+            Way::Remote(_) => {}
         }
     }
 
@@ -64,6 +101,7 @@ impl ControllerLink {
     pub fn controller(&self) -> Option<&Controller> {
         match &self.way {
             Way::Local(controller) => Some(controller),
+            Way::Remote(_) => None,
         }
     }
 
@@ -71,6 +109,7 @@ impl ControllerLink {
     pub async fn shutdown(self) {
         match self.way {
             Way::Local(controller) => controller.shutdown().await,
+            Way::Remote(remote) => drop(remote),
         }
     }
 }

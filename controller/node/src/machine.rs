@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::compact::Growth;
+use crate::feed::{Fed, Feed};
 use crate::raft::{Applied, LogId, Proposal, Snapshot, SnapshotMeta, StoredMembership, Types};
 use crate::snapshot;
 
@@ -20,6 +21,7 @@ use crate::snapshot;
 pub struct Outlet {
     pub images: watch::Sender<Arc<Image>>,
     pub growth: Arc<Growth>,
+    pub feed: Arc<Feed>,
 }
 
 /// Applies entries in order.
@@ -54,6 +56,7 @@ impl Machine {
         self.image = (*snapshot.snapshot).clone();
         self.applied = snapshot.meta.last_log_id;
         self.membership = snapshot.meta.last_membership.clone();
+        self.outlet.feed.clear();
         self.outlet.images.send_replace(Arc::clone(&snapshot.snapshot));
         *self.current.lock() = Some(snapshot);
     }
@@ -91,14 +94,22 @@ impl RaftStateMachine<Types> for Machine {
             self.applied = Some(entry.log_id);
             self.image.index = entry.log_id.index();
             self.image.term = entry.log_id.committed_leader_id().term;
+            let mut records = Arc::from([]);
             let applied = match &entry.payload {
                 EntryPayload::Blank => true,
-                EntryPayload::Normal(proposal) => self.take_in(proposal),
+                EntryPayload::Normal(proposal) => {
+                    let applied = self.take_in(proposal);
+                    if applied {
+                        records = Arc::clone(&proposal.records);
+                    }
+                    applied
+                }
                 EntryPayload::Membership(membership) => {
                     self.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
                     true
                 }
             };
+            self.outlet.feed.push(Fed { index: self.image.index, term: self.image.term, records });
             answers.extend(responder.map(|responder| (responder, applied)));
         }
         // The image first: who gets an answer finds it in there.

@@ -7,8 +7,18 @@ use millrace_metadata::{DirId, NodeId};
 use millrace_state::Defaults;
 use millrace_store::StoreError;
 
+use crate::duties::DutyOptions;
+
 /// Where the time comes from, in ms since 1970.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// A voter as `controller.quorum.voters` names it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct VoterAddress {
+    pub node_id: NodeId,
+    pub host: String,
+    pub port: u16,
+}
 
 /// One of the voters that a new quorum starts with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +49,8 @@ pub struct ControllerOptions {
     pub listener: Option<Arc<std::net::TcpListener>>,
     /// After so much silence a broker is fenced.
     pub broker_session_timeout_ms: i64,
+    /// What the active controller does unasked.
+    pub duties: DutyOptions,
     pub clock: Clock,
     /// Seed of the ids that decisions need; random in production.
     pub seed: u64,
@@ -57,6 +69,7 @@ impl ControllerOptions {
             initial_voters: Vec::new(),
             listener: None,
             broker_session_timeout_ms: 3000,
+            duties: DutyOptions::default(),
             clock: Arc::new(move || since_1970().map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))),
             seed: rand::random(),
         }

@@ -1,6 +1,12 @@
 //! What DescribeQuorum tells.
 
-use millrace_metadata::{DirId, NodeId};
+use std::sync::Arc;
+
+use millrace_metadata::{DirId, Image, NodeId};
+use openraft::async_runtime::watch::WatchReceiver;
+use tokio::sync::watch;
+
+use crate::raft::{Raft, RaftId, controller_id};
 
 /// A voter as the leader sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,4 +30,31 @@ pub struct QuorumInfo {
     pub high_watermark: i64,
     pub voters: Vec<Voter>,
     pub observers: Vec<Voter>,
+}
+
+/// The quorum as this node knows it at `now`, in ms since 1970.
+pub fn quorum_info(raft: &Raft, images: &watch::Receiver<Arc<Image>>, now: i64) -> QuorumInfo {
+    let metrics = raft.metrics();
+    let metrics = metrics.borrow_watched();
+    let end = |index: Option<u64>| index.map_or(0, |i| i64::try_from(i).unwrap_or(i64::MAX - 1) + 1);
+    // Raft's own figures come a moment after the image.
+    let applied = end(metrics.last_applied.as_ref().map(|id| id.index()));
+    let high_watermark = applied.max(end(Some(images.borrow().index)));
+    let membership = metrics.membership_config.membership();
+    let voter = |id: RaftId| {
+        let me = id == metrics.id;
+        let replicated = metrics.replication.as_ref().and_then(|r| r.get(&id)).and_then(|l| l.as_ref());
+        let known = if me { end(metrics.last_log_index).max(high_watermark) } else { -1 };
+        let log_end = replicated.map_or(known, |l| end(Some(l.index())).max(known));
+        let time = if me { now } else { -1 };
+        let dir = membership.get_node(&id).map(|p| p.dir).unwrap_or_default();
+        Voter { id: controller_id(id), dir, log_end, last_fetch_ms: time, last_caught_up_ms: time }
+    };
+    QuorumInfo {
+        leader: metrics.current_leader.map(controller_id),
+        epoch: i32::try_from(metrics.current_term).unwrap_or(i32::MAX),
+        high_watermark,
+        voters: membership.voter_ids().map(voter).collect(),
+        observers: membership.learner_ids().map(voter).collect(),
+    }
 }

@@ -1,28 +1,39 @@
 //! What this controller serves: Raft to its peers, commands to brokers and other controllers.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
-use millrace_metadata::{ApiError, Command, Image, Reply};
+use futures::Stream;
+use millrace_metadata::{ApiError, Command, ErrorCode, Image, Reply};
 use millrace_rpc::pb::controller_server::{Controller as ControllerService, ControllerServer};
 use millrace_rpc::pb::raft_server::{Raft as RaftService, RaftServer};
 use millrace_rpc::{DecodeError, command_from_pb, error_to_pb, pb, reply_to_pb};
 use tokio::net::TcpListener;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::attend::Reception;
 use crate::codec::{snapshot_meta_from_pb, vote_to_pb};
-use crate::decider::Asker;
+use crate::decider::leading_term;
+use crate::describe::quorum_to_pb;
 use crate::messages::{
     append_from_pb, appended_to_pb, needed_vote, transfer_from_pb, vote_request_from_pb, voted_to_pb,
 };
 use crate::network::{CLUSTER_KEY, MESSAGE_MAX, NODE_KEY};
+use crate::options::Clock;
+use crate::quorum::quorum_info;
 use crate::raft::{Raft, RaftId, Snapshot};
 use crate::snapshot;
+use crate::watch::{Teller, stream};
 
 /// Calls of one connection that are served at the same time.
 const CALLS_PER_CONNECTION: usize = 256;
+/// Answers to heartbeats that wait for a slow broker.
+const ANSWERS: usize = 2;
+
+type Events<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// What the services work on.
 #[derive(Clone)]
@@ -30,12 +41,14 @@ pub struct Serving {
     pub raft: Raft,
     pub cluster: Arc<str>,
     pub me: RaftId,
-    pub asker: Asker,
+    pub reception: Reception,
+    pub teller: Teller,
     pub images: watch::Receiver<Arc<Image>>,
+    pub clock: Clock,
 }
 
-/// Serves until `stop` fires or is dropped.
-pub async fn serve(serving: Serving, listener: TcpListener, stop: oneshot::Receiver<()>) {
+/// Serves until the sender of `stop` is dropped.
+pub async fn serve(serving: Serving, listener: TcpListener, mut stop: watch::Receiver<()>) {
     let raft = RaftServer::new(serving.clone()).max_decoding_message_size(MESSAGE_MAX);
     let controller = ControllerServer::new(serving).max_decoding_message_size(MESSAGE_MAX);
     let server = Server::builder().concurrency_limit_per_connection(CALLS_PER_CONNECTION).tcp_nodelay(true);
@@ -43,8 +56,8 @@ pub async fn serve(serving: Serving, listener: TcpListener, stop: oneshot::Recei
     let served = server.add_service(raft).add_service(controller).serve_with_incoming_shutdown(
         TcpIncoming::from(listener),
         async {
-            // Dropped or fired: the controller stops either way.
-            stop.await.ok();
+            // Nothing is ever sent.
+            stop.changed().await.ok();
         },
     );
     if let Err(error) = served.await {
@@ -130,12 +143,43 @@ impl RaftService for Serving {
 impl ControllerService for Serving {
     async fn submit(&self, request: Request<pb::Command>) -> Result<Response<pb::SubmitReply>, Status> {
         let command: Command = command_from_pb(self.accept(request)?).map_err(malformed)?;
-        let answer: Result<Reply, ApiError> = self.asker.ask(command).await;
+        let answer: Result<Reply, ApiError> = self.reception.asker.ask(command).await;
         let (error, reply) = match &answer {
             Ok(reply) => (None, Some(reply_to_pb(reply))),
             Err(error) => (Some(error_to_pb(error)), None),
         };
         let index = self.images.borrow().index;
         Ok(Response::new(pb::SubmitReply { error, reply, index }))
+    }
+
+    type WatchStream = Events<pb::WatchEvent>;
+
+    async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        if request.metadata().get(CLUSTER_KEY).is_some_and(|cluster| cluster != &*self.cluster) {
+            return Err(Status::permission_denied(format!("this is cluster {}", self.cluster)));
+        }
+        let events = self.teller.tell(request.get_ref())?;
+        Ok(Response::new(Box::pin(stream(events))))
+    }
+
+    type AttendStream = Events<pb::AttendReply>;
+
+    async fn attend(&self, request: Request<Streaming<pb::Heartbeat>>) -> Result<Response<Self::AttendStream>, Status> {
+        let beats = self.accept(request)?;
+        let (out, answers) = mpsc::channel(ANSWERS);
+        tokio::spawn(self.reception.clone().serve(beats, out));
+        Ok(Response::new(Box::pin(stream(answers))))
+    }
+
+    async fn quorum(&self, request: Request<pb::Blank>) -> Result<Response<pb::QuorumReply>, Status> {
+        let pb::Blank {} = self.accept(request)?;
+        let reply = match leading_term(&self.raft) {
+            Some(_) => quorum_to_pb(&quorum_info(&self.raft, &self.images, (self.clock)())),
+            None => pb::QuorumReply {
+                error: Some(error_to_pb(&ErrorCode::NotController.into())),
+                ..pb::QuorumReply::default()
+            },
+        };
+        Ok(Response::new(reply))
     }
 }

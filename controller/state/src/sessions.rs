@@ -37,6 +37,16 @@ impl Sessions {
         self.brokers.remove(&broker);
     }
 
+    /// Nothing is known of anybody: another controller heard them.
+    pub fn clear(&mut self) {
+        self.brokers.clear();
+    }
+
+    /// The controller itself heard nothing for this long: nobody's silence counts.
+    pub fn forgive(&mut self, ms: i64) {
+        self.brokers.values_mut().for_each(|s| s.last_heard_ms += ms);
+    }
+
     /// The broker was heard of within the session timeout.
     pub fn is_live(&self, broker: NodeId, now_ms: i64) -> bool {
         self.brokers.get(&broker).is_some_and(|s| now_ms - s.last_heard_ms < self.timeout_ms)
@@ -47,6 +57,11 @@ impl Sessions {
     pub fn expired(&self, now_ms: i64) -> Option<(NodeId, i64)> {
         let stale = self.brokers.iter().filter(|(_, s)| now_ms - s.last_heard_ms >= self.timeout_ms);
         stale.min_by_key(|(_, s)| s.last_heard_ms).map(|(id, s)| (*id, s.broker_epoch))
+    }
+
+    /// When the next session runs out.
+    pub fn next_expiry_ms(&self) -> Option<i64> {
+        self.brokers.values().map(|s| s.last_heard_ms + self.timeout_ms).min()
     }
 
     /// How far the slowest of these brokers is; `u64::MAX` without any.

@@ -1,5 +1,6 @@
 //! The controller as a whole, on the store that forgets what was not synced.
 
+mod follow;
 mod quorum;
 mod scale;
 mod suite;

@@ -11,12 +11,12 @@ use super::{create, join};
 use crate::{Controller, ControllerOptions, InitialVoter, StartError};
 
 /// Far beyond what an election takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
-struct Node {
-    kv: Arc<MemoryKv>,
-    options: ControllerOptions,
-    snapshot_after: usize,
+pub(super) struct Node {
+    pub kv: Arc<MemoryKv>,
+    pub options: ControllerOptions,
+    pub snapshot_after: usize,
 }
 
 impl Node {
@@ -26,7 +26,7 @@ impl Node {
     }
 }
 
-fn three(snapshot_after: usize) -> Vec<Node> {
+pub(super) fn three(snapshot_after: usize) -> Vec<Node> {
     let listeners: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     let voter = |(id, listener): (i32, &TcpListener)| InitialVoter {
         node_id: id,
@@ -50,11 +50,11 @@ fn three(snapshot_after: usize) -> Vec<Node> {
     voters.iter().zip(listeners).map(node).collect()
 }
 
-async fn start_all(nodes: &[Node]) -> Vec<Controller> {
+pub(super) async fn start_all(nodes: &[Node]) -> Vec<Controller> {
     futures::future::join_all(nodes.iter().map(Node::start)).await
 }
 
-fn leader_of(controllers: &[Controller]) -> usize {
+pub(super) fn leader_of(controllers: &[Controller]) -> usize {
     let leader = controllers[0].quorum().leader.unwrap();
     leader as usize - 1
 }

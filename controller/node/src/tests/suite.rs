@@ -15,8 +15,11 @@ use crate::machine::{Machine, Outlet};
 use crate::raft::Types;
 
 fn pair(kv: Arc<dyn Kv>) -> (Log, Machine) {
-    let outlet =
-        Outlet { images: watch::channel(Arc::new(Image::default())).0, growth: Arc::new(Growth::new(usize::MAX)) };
+    let outlet = Outlet {
+        images: watch::channel(Arc::new(Image::default())).0,
+        growth: Arc::new(Growth::new(usize::MAX)),
+        feed: Arc::default(),
+    };
     (Log::open(Arc::clone(&kv)).unwrap(), Machine::open(kv, outlet).unwrap())
 }
 
