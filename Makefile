@@ -46,7 +46,10 @@ verify:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
 	$(CARGO) test --release -p millrace-tests --test tidy
-	@if command -v cargo-deny > /dev/null; then $(CARGO) deny check; else echo "cargo-deny is not installed: licences were not checked"; fi
+	@if ! command -v cargo-deny > /dev/null; then echo "cargo-deny is not installed: licences and advisories were not checked"; \
+	else $(CARGO) deny check bans licenses sources && \
+	  if $(CARGO) deny fetch; then $(CARGO) deny check advisories; \
+	  else echo "the advisory database could not be fetched: advisories were not checked"; fi; fi
 
 # Edits.
 fix:
@@ -68,6 +71,4 @@ FUZZ_TARGETS ?= request produce batch
 
 fuzz:
 	@command -v cargo-fuzz > /dev/null || $(CARGO) install --locked cargo-fuzz
-	for target in $(FUZZ_TARGETS); do \
-	  RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir tests/fuzz -s none $$target -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 || exit 1; \
-	done
+	@bash tests/fuzz.sh "$(FUZZ_SECONDS)" $(FUZZ_TARGETS)
