@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use millrace_metadata::config::{BrokerDefaults, broker, check_together};
 
 use super::error::ConfigError;
-use super::listeners::{self, Listener, Protocol, split_address};
+use super::listeners::{self, Listener, Protocol, is_address};
+use super::quorum::{self, Roles};
+use super::replication::replication;
 use super::settings::Settings;
 use super::typed::{self, BrokerConfig, FlushPolicy, Reader};
 
 /// Dynamic values that stand over the static ones; answers with the strongest.
 pub type Dynamic<'a> = &'a dyn Fn(&str) -> Option<String>;
-
-const LATER: &str = "a cluster of several nodes is not available in this version";
 
 /// Builds the effective configuration. Errors name the settings that do not go together and the remedy.
 pub fn build(settings: &Settings, dynamic: Dynamic<'_>) -> Result<BrokerConfig, ConfigError> {
@@ -26,14 +26,23 @@ fn assemble(settings: &Settings, read: &Reader<'_>, set: Dynamic<'_>) -> Result<
     let node_id = node_id(settings, read)?;
     let controllers: Vec<String> =
         read.list("controller.listener.names").iter().map(|n| n.to_ascii_uppercase()).collect();
-    quorum(read, node_id)?;
-    let (listeners, advertised) = endpoints(settings, read, &controllers)?;
+    let roles = quorum::roles(read);
+    let quorum = quorum::quorum(read, node_id, roles)?;
+    let Endpoints { clients: listeners, advertised, controllers: controller_listeners, controllers_advertised } =
+        endpoints(settings, read, &controllers, roles)?;
+    quorum::reachable(&quorum, roles, &controller_listeners)?;
     ranges(read)?;
     let topic_defaults = BrokerDefaults::from_broker(set);
     check_together(&topic_defaults.0).map_err(|why| format!("broker defaults for topics: {why}"))?;
     let log_dirs = log_dirs(read);
     Ok(BrokerConfig {
         node_id,
+        roles,
+        quorum_voters: quorum.voters,
+        quorum_bootstrap: quorum.bootstrap,
+        quorum_auto_join: read.flag("controller.quorum.auto.join.enable"),
+        controller_listeners,
+        controllers_advertised,
         rack: read.optional("broker.rack"),
         metadata_dir: read.optional("metadata.log.dir").map_or_else(|| log_dirs[0].clone(), PathBuf::from),
         log_dirs,
@@ -46,6 +55,7 @@ fn assemble(settings: &Settings, read: &Reader<'_>, set: Dynamic<'_>) -> Result<
         network: typed::network(read)?,
         topics: typed::topics(read),
         groups: typed::groups(read, set("offsets.topic.replication.factor").is_some()),
+        replication: replication(read)?,
         fetch_max_bytes: read.number("fetch.max.bytes"),
         fetch_session_slots: read.number("max.incremental.fetch.session.cache.slots"),
         request_partition_limit: read.number("max.request.partition.size.limit"),
@@ -82,49 +92,20 @@ fn log_dirs(read: &Reader<'_>) -> Vec<PathBuf> {
     dirs.into_iter().map(PathBuf::from).collect()
 }
 
-/// Accepts the descriptions of a quorum that consist of this node alone.
-fn quorum(read: &Reader<'_>, node_id: i32) -> Result<(), String> {
-    let roles = read.list("process.roles");
-    if !(roles.iter().any(|r| r == "broker") && roles.iter().any(|r| r == "controller")) {
-        return Err(format!("process.roles={}: {LATER}; use broker,controller", roles.join(",")));
-    }
-    let voters = read.list("controller.quorum.voters");
-    if voters.len() > 1 {
-        return Err(format!("controller.quorum.voters={}: {LATER}; name only this node", voters.join(",")));
-    }
-    if let Some(voter) = voters.first() {
-        let id =
-            voter.split_once('@').filter(|(_, address)| is_address(address)).and_then(|(id, _)| id.parse::<i32>().ok());
-        match id {
-            None => {
-                return Err(format!("controller.quorum.voters={voter}: write it as id@host:port"));
-            }
-            Some(id) if id != node_id => {
-                return Err(format!(
-                    "controller.quorum.voters={voter} does not name this node (node.id={node_id}); {LATER}"
-                ));
-            }
-            Some(_) => {}
-        }
-    }
-    let servers = read.list("controller.quorum.bootstrap.servers");
-    match servers.iter().find(|server| !is_address(server)) {
-        Some(bad) => Err(format!("controller.quorum.bootstrap.servers: {bad} is not host:port")),
-        None if servers.len() > 1 => {
-            Err(format!("controller.quorum.bootstrap.servers={}: {LATER}; name only this node", servers.join(",")))
-        }
-        None => Ok(()),
-    }
+/// Listeners and what to tell others about them.
+struct Endpoints {
+    clients: Vec<Listener>,
+    advertised: Vec<Listener>,
+    controllers: Vec<Listener>,
+    controllers_advertised: Vec<Listener>,
 }
 
-fn is_address(text: &str) -> bool {
-    split_address(text).is_some_and(|(_, port)| port.parse::<u16>().is_ok())
-}
-
-type Endpoints = (Vec<Listener>, Vec<Listener>);
-
-/// Listeners for clients and what to tell clients about them.
-fn endpoints(settings: &Settings, read: &Reader<'_>, controllers: &[String]) -> Result<Endpoints, String> {
+fn endpoints(
+    settings: &Settings,
+    read: &Reader<'_>,
+    controllers: &[String],
+    roles: Roles,
+) -> Result<Endpoints, String> {
     let named = |key: &str, why: String| format!("{key}={}: {why}", read.text(key));
     let map_key = "listener.security.protocol.map";
     let map = listeners::parse_map(&read.text(map_key), settings.own(map_key).is_some(), controllers)
@@ -145,34 +126,30 @@ fn endpoints(settings: &Settings, read: &Reader<'_>, controllers: &[String]) -> 
             return Err(named("advertised.listeners", format!("there is no listener {} in listeners", listener.name)));
         }
     }
-    let (controller, clients): (Vec<_>, Vec<_>) = all.into_iter().partition(is_controller);
-    if let Some(name) = controllers.iter().find(|name| !controller.iter().any(|l| &l.name == *name)) {
-        let why = format!("there is no listener {name} in listeners");
-        return Err(named("controller.listener.names", why));
-    }
-    if clients.is_empty() {
-        return Err(named("listeners", "there is no listener for clients besides those of the controller".to_owned()));
-    }
-    if let Some(listener) = clients.iter().find(|l| l.protocol != Protocol::Plaintext) {
+    let (controller, clients): (Vec<_>, Vec<_>) = all.iter().cloned().partition(is_controller);
+    quorum::listeners(controllers, &controller, &clients, roles).map_err(|(key, why)| named(key, why))?;
+    if let Some(listener) = all.iter().find(|l| l.protocol != Protocol::Plaintext) {
         let why = format!(
             "listener {} uses TLS or SASL, which is not available in this version; use PLAINTEXT",
             listener.name
         );
         return Err(named("listeners", why));
     }
-    Ok((clients, advertised.into_iter().filter(|l| !is_controller(l)).collect()))
+    let (controllers_advertised, advertised) = advertised.into_iter().partition(is_controller);
+    Ok(Endpoints { clients, advertised, controllers: controller, controllers_advertised })
 }
 
 fn inter_broker(settings: &Settings, read: &Reader<'_>, listeners: &[Listener]) -> Result<String, String> {
     let Some(name) = read.optional("inter.broker.listener.name") else {
-        return Ok(listeners[0].name.clone());
+        return Ok(listeners.first().map(|l| l.name.clone()).unwrap_or_default());
     };
     if settings.own("security.inter.broker.protocol").is_some() {
         return Err("inter.broker.listener.name and security.inter.broker.protocol exclude each other; keep the first"
             .to_owned());
     }
     let name = name.to_ascii_uppercase();
-    if listeners.iter().any(|l| l.name == name) {
+    // A controller alone has no listener for brokers, whatever the shared file names.
+    if listeners.is_empty() || listeners.iter().any(|l| l.name == name) {
         Ok(name)
     } else {
         Err(format!("inter.broker.listener.name={name}: there is no such listener for clients in listeners"))

@@ -107,6 +107,17 @@ pub fn split_address(address: &str) -> Option<(&str, &str)> {
     Some((host, port))
 }
 
+/// Whether the text is `host:port`.
+pub fn is_address(text: &str) -> bool {
+    host_port(text).is_some()
+}
+
+/// `host:port` as its two parts.
+pub fn host_port(text: &str) -> Option<(String, u16)> {
+    let (host, port) = split_address(text)?;
+    Some((host.to_owned(), port.parse().ok()?))
+}
+
 fn same_port(a: &Listener, b: &Listener) -> bool {
     let v4 = |l: &Listener| l.host.parse::<Ipv4Addr>().is_ok();
     let v6 = |l: &Listener| l.host.parse::<Ipv6Addr>().is_ok();

@@ -8,6 +8,8 @@ pub mod listeners;
 mod live;
 mod print;
 pub(crate) mod properties;
+mod quorum;
+mod replication;
 mod settings;
 mod typed;
 pub mod view;
@@ -15,6 +17,8 @@ pub mod view;
 pub use error::ConfigError;
 pub use live::LiveConfig;
 pub use print::print;
+pub use quorum::Roles;
+pub use replication::ReplicationConfig;
 pub use settings::{Setting, Settings, Source, definition};
 pub use typed::{BrokerConfig, FlushPolicy, GroupsConfig, NetworkConfig, TopicsConfig};
 

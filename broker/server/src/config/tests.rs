@@ -72,14 +72,33 @@ fn kafkas_own_file_is_accepted() {
 }
 
 #[test]
-fn quorums_of_this_node_alone_are_accepted() {
+fn quorums_of_one_and_of_several() {
     let base = ["controller.listener.names=C", "listeners=PLAINTEXT://:9092,C://:9093"];
     let with = |extra: &str| live(&[base[0], base[1], extra]);
+    let why = |extra: &str| with(extra).unwrap_err().to_string();
     assert!(with("controller.quorum.voters=1@localhost:9093").is_ok());
-    assert!(with("controller.quorum.voters=2@localhost:9093").is_err());
-    assert!(with("controller.quorum.voters=1@a:9093,2@b:9093").unwrap_err().to_string().contains("several"));
-    assert!(with("controller.quorum.bootstrap.servers=a:1,b:1").is_err());
-    assert!(with("process.roles=broker").unwrap_err().to_string().contains("broker,controller"));
+    assert!(why("controller.quorum.voters=2@localhost:9093").contains("does not name this node"));
+    assert!(why("controller.quorum.voters=1@a:1,1@b:2").contains("twice"));
+    assert!(why("controller.quorum.voters=1:a:1").contains("id@host:port"));
+    let three = with("controller.quorum.voters=1@a:9093,2@b:9093,3@[::1]:9093").unwrap().current();
+    assert_eq!(three.quorum_voters[2].host, "::1");
+    assert_eq!((three.controller_listeners[0].name.as_str(), three.controller_listeners[0].port), ("C", 9093));
+    assert_eq!(with("controller.quorum.bootstrap.servers=a:1,b:2").unwrap().current().quorum_bootstrap.len(), 2);
+    assert!(error(&["controller.quorum.bootstrap.servers=a:1,b:2"]).contains("controller.listener.names"));
+}
+
+#[test]
+fn each_role_has_its_listeners() {
+    let names = "controller.listener.names=C";
+    assert!(error(&["process.roles=broker"]).contains("controller.quorum.bootstrap.servers"));
+    let servers = "controller.quorum.bootstrap.servers=a:1";
+    let broker = live(&["process.roles=broker", servers, names]).unwrap().current();
+    assert_eq!(broker.roles, Roles { broker: true, controller: false });
+    assert!(error(&["process.roles=broker", servers, names, "listeners=PLAINTEXT://:1,C://:2"]).contains("none"));
+    assert!(error(&["process.roles=broker", "controller.quorum.voters=1@a:1"]).contains("no controller role"));
+    let controller = live(&["process.roles=controller", names, "listeners=C://:9093"]).unwrap().current();
+    assert!(controller.listeners.is_empty() && !controller.roles.broker);
+    assert!(error(&["process.roles=controller", names, "listeners=C://:2,PLAINTEXT://:1"]).contains("no clients"));
 }
 
 #[test]

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use millrace_controller::VoterAddress;
 use millrace_metadata::config::{BrokerDefaults, list_items, parse_bool};
 
 use super::listeners::Listener;
+use super::quorum::Roles;
+use super::replication::ReplicationConfig;
 
 /// When a write counts as stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +22,17 @@ pub enum FlushPolicy {
 #[derive(Debug, Clone, PartialEq)]
 pub struct BrokerConfig {
     pub node_id: i32,
+    pub roles: Roles,
+    /// `controller.quorum.voters`; empty if the quorum is found through `quorum_bootstrap` or is this node alone.
+    pub quorum_voters: Vec<VoterAddress>,
+    /// `controller.quorum.bootstrap.servers`: host and port of each.
+    pub quorum_bootstrap: Vec<(String, u16)>,
+    /// Whether a new controller adds itself to the quorum that it finds.
+    pub quorum_auto_join: bool,
+    /// Where this node's own controller listens; empty without that role.
+    pub controller_listeners: Vec<Listener>,
+    /// Where others reach this node's controller, where it is pinned.
+    pub controllers_advertised: Vec<Listener>,
     pub rack: Option<String>,
     pub log_dirs: Vec<PathBuf>,
     /// Where the controller keeps its log; the first log directory if not set.
@@ -35,6 +49,7 @@ pub struct BrokerConfig {
     pub network: NetworkConfig,
     pub topics: TopicsConfig,
     pub groups: GroupsConfig,
+    pub replication: ReplicationConfig,
     pub fetch_max_bytes: i32,
     pub fetch_session_slots: usize,
     pub request_partition_limit: i32,

@@ -15,7 +15,7 @@ pub static TABLE: &[ConfigDef] = &[
     def("controller.quorum.append.linger.ms", Int, "25", Check::AtLeast(0),
         "Time that the controller collects records before a write.").unused(),
     def("controller.quorum.auto.join.enable", Bool, "false", Check::Any,
-        "Lets a new controller join the quorum by itself.").low().unused(),
+        "Lets a new controller join the quorum by itself.").low(),
     def("controller.quorum.bootstrap.servers", List, "", Check::Distinct(true),
         "Addresses, host:port, where the controllers are found.").high(),
     def("controller.quorum.election.backoff.max.ms", Int, "1000", Check::AtLeast(0),
