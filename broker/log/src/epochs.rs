@@ -52,6 +52,11 @@ impl Epochs {
         true
     }
 
+    /// Notes that a leader's `epoch` begins at the end of the log. Unlike [`Epochs::assign`], never drops newer ones.
+    pub fn begin(&mut self, epoch: i32, end: i64) -> bool {
+        self.latest().is_none_or(|latest| latest < epoch) && self.assign(epoch, end)
+    }
+
     /// The epoch that wrote `offset`, for offsets below the log's end.
     pub fn epoch_of(&self, offset: i64) -> Option<i32> {
         let after = self.entries.partition_point(|e| e.start <= offset);

@@ -27,7 +27,7 @@ pub use epochs::{EpochEnd, EpochStart};
 pub use error::{AppendError, LogError, RecordError};
 pub use manager::{LogManager, PartitionKey, Slot, Wanted};
 pub use mover::LogCopy;
-pub use partition_log::{Appended, LeaderAppend, PartitionLog};
+pub use partition_log::{Appended, FollowerAppended, LeaderAppend, PartitionLog};
 pub use producer::Producer;
 pub use state::LogDerive;
 pub use time_index::TimestampOffset;

@@ -40,6 +40,19 @@ pub struct Appended {
     pub bytes: usize,
 }
 
+/// What became of batches that another replica numbered.
+#[derive(Debug, Clone)]
+pub struct FollowerAppended {
+    /// One past the last appended offset of the log.
+    pub end: i64,
+    /// Bytes that were appended.
+    pub bytes: usize,
+    /// Leader epoch of the newest batch, −1 in a log that never had one.
+    pub epoch: i32,
+    /// Why the batches from `end` on were not taken; those before it were.
+    pub stopped: Option<AppendError>,
+}
+
 /// Where a log is: changes when it is moved to another directory.
 pub struct Place {
     pub dir: Arc<LogDir>,
@@ -59,6 +72,8 @@ struct Inner {
     end: i64,
     /// Loaded by the first append or question that needs it; an idle partition has none.
     state: Option<Box<LogState>>,
+    /// Lowest offset that the log was cut to since a copier last asked, `i64::MAX` if it was not.
+    cut_to: i64,
 }
 
 impl PartitionLog {
@@ -67,7 +82,7 @@ impl PartitionLog {
         PartitionLog {
             place: ArcSwap::from_pointee(Place { dir, plog }),
             config: ArcSwap::new(config),
-            inner: Mutex::new(Inner { end, state: None }),
+            inner: Mutex::new(Inner { end, state: None, cut_to: i64::MAX }),
         }
     }
 
@@ -105,7 +120,15 @@ impl PartitionLog {
     fn state<'a>(&self, inner: &'a mut MutexGuard<'_, Inner>) -> Result<&'a mut LogState, StoreError> {
         if inner.state.is_none() {
             let place = self.place.load();
-            inner.state = Some(Box::new(LogState::load(&*place.plog, &*place.dir.rows()?)?));
+            let rows = place.dir.rows()?;
+            let (state, cut) = LogState::load(&*place.plog, &*rows)?;
+            if cut {
+                // Or the next finished segment would be folded into rows that reach beyond it.
+                let mut out = KvBatch::default();
+                state.put(place.plog.id(), place.plog.bounds().end, &mut out);
+                rows.write(out, true)?;
+            }
+            inner.state = Some(Box::new(state));
         }
         inner.state.as_deref_mut().ok_or(StoreError::Closed)
     }
@@ -141,29 +164,37 @@ impl PartitionLog {
         Ok(Appended { base_offset, last_offset, log_append_time, log_start_offset, bytes })
     }
 
-    /// Appends whole batches as another replica numbered them. Checks shape, checksums and order, nothing else.
-    /// Batches before a faulty one stay appended. Returns the new end.
-    pub fn append_as_follower(&self, mut records: Bytes) -> Result<i64, AppendError> {
+    /// Appends whole batches as another replica numbered them, shared and not copied. Checks shape, checksums, order and
+    /// epochs, nothing else; batches of an epoch above `leader_epoch` are not the leader's to hand out and are left
+    /// (`UnifiedLog.appendAsFollower`). A last batch that is not whole is left as well.
+    pub fn append_as_follower(&self, mut records: Bytes, leader_epoch: i32) -> Result<FollowerAppended, StoreError> {
         let mut inner = self.inner.lock();
         let place = self.place.load();
+        self.state(&mut inner)?;
+        let Inner { end, state: Some(state), .. } = &mut *inner else {
+            return Err(StoreError::Closed);
+        };
+        let mut bytes = 0;
+        let mut stopped = None;
         while !records.is_empty() {
-            let view = BatchView::new(&records).ok_or(AppendError::Corrupt("a batch is smaller than its header"))?;
-            let size = usize::try_from(view.length_field()).map_or(0, |n| n + batch::LENGTH_PREFIX);
-            if size < batch::HEADER || size > records.len() {
-                return Err(AppendError::Corrupt("a batch's length does not fit what was received"));
+            match replicated(&mut records, *end, leader_epoch, state) {
+                Ok(None) => break,
+                Ok(Some(batch)) => {
+                    let size = batch.len();
+                    match append(&*place.plog, state, batch) {
+                        Ok(last) => *end = last + 1,
+                        Err(error) => stopped = Some(error),
+                    }
+                    bytes += if stopped.is_none() { size } else { 0 };
+                }
+                Err(error) => stopped = Some(error),
             }
-            let bytes = records.split_to(size);
-            let view = BatchView::new(&bytes).ok_or(AppendError::Corrupt("a batch is smaller than its header"))?;
-            if !view.crc_matches() {
-                return Err(AppendError::Corrupt("the batch's checksum does not match its content"));
+            if stopped.is_some() {
+                break;
             }
-            if view.base_offset() < inner.end || view.last_offset() < view.base_offset() {
-                return Err(AppendError::UnexpectedOffset { base_offset: view.base_offset(), end: inner.end });
-            }
-            let state = self.state(&mut inner)?;
-            inner.end = append(&*place.plog, state, bytes)? + 1;
         }
-        Ok(inner.end)
+        let epoch = state.epochs.latest().unwrap_or(batch::NO_EPOCH);
+        Ok(FollowerAppended { end: *end, bytes, epoch, stopped })
     }
 
     /// Fails with `OffsetOutOfRange` outside of `[log start, end]`.
@@ -173,6 +204,16 @@ impl PartitionLog {
             return Err(LogError::OffsetOutOfRange { offset, log_start, end });
         }
         Ok(())
+    }
+
+    /// Fails with `OffsetOutOfRange` unless the log starts at or before `offset` and ends at or after it.
+    pub fn check_offset(&self, offset: i64) -> Result<(), LogError> {
+        Self::check_range(self.bounds(), offset)
+    }
+
+    /// Loads what is kept of epochs and producers; may wait for the disk.
+    pub fn load(&self) -> Result<(), StoreError> {
+        self.state(&mut self.inner.lock()).map(|_| ())
     }
 
     /// Reads what is in memory; `Below` means that [`PartitionLog::read`] must be used.
@@ -214,6 +255,15 @@ impl PartitionLog {
         Ok(self.state(&mut inner)?.epochs.end_offset_for(epoch, end))
     }
 
+    /// As [`PartitionLog::end_offset_for_epoch`] in a log that leads at `current`, if that can be told without waiting.
+    pub fn try_end_offset_for_epoch(&self, current: i32, epoch: i32) -> Option<EpochEnd> {
+        let mut inner = self.inner.lock();
+        let end = inner.end;
+        let epochs = &mut inner.state.as_mut()?.epochs;
+        epochs.begin(current, end);
+        Some(epochs.end_offset_for(epoch, end))
+    }
+
     /// The epoch that wrote `offset`; −1 if unknown.
     pub fn epoch_of(&self, offset: i64) -> Result<i32, StoreError> {
         let mut inner = self.inner.lock();
@@ -227,11 +277,12 @@ impl PartitionLog {
     }
 
     /// Notes that a new leader's epoch starts at the end of the log, before it takes its first batch. Not persisted
-    /// by itself: as long as the epoch has no batch, it starts at the end of the log again after a restart.
+    /// by itself: as long as the epoch has no batch, it starts at the end of the log again after a restart. An epoch
+    /// that is not newer than the log's changes nothing: the caller has been overtaken.
     pub fn assign_epoch(&self, epoch: i32) -> Result<(), StoreError> {
         let mut inner = self.inner.lock();
         let end = inner.end;
-        self.state(&mut inner)?.epochs.assign(epoch, end);
+        self.state(&mut inner)?.epochs.begin(epoch, end);
         Ok(())
     }
 
@@ -277,6 +328,24 @@ impl PartitionLog {
         Ok(())
     }
 
+    /// Drops everything and goes on at `offset`, which is beyond the end; waits for the disk. Producers are forgotten, as
+    /// what they wrote is.
+    pub fn restart(&self, offset: i64) -> Result<(), StoreError> {
+        let mut inner = self.inner.lock();
+        let place = self.place.load();
+        if offset <= inner.end {
+            return Ok(());
+        }
+        place.plog.set_log_start(offset)?;
+        inner.end = offset;
+        let state = Box::new(LogState::default());
+        let mut out = KvBatch::default();
+        state.put(place.plog.id(), offset, &mut out);
+        inner.state = Some(state);
+        place.dir.store()?.sync()?;
+        place.dir.rows()?.write(out, true)
+    }
+
     /// Cuts the log back to `to` and its state with it; waits for the disk. `to` beyond the end only drops epochs
     /// that start there.
     pub fn truncate(&self, to: i64) -> Result<(), StoreError> {
@@ -287,6 +356,7 @@ impl PartitionLog {
         if to >= inner.end {
             return Ok(());
         }
+        inner.cut_to = inner.cut_to.min(to);
         place.plog.truncate(to)?;
         inner.end = place.plog.bounds().end;
         let end = inner.end;
@@ -311,6 +381,37 @@ impl PartitionLog {
         self.place.store(Arc::new(next));
         Ok(())
     }
+}
+
+/// Splits the next batch off `records`, if it is whole and may follow a log that ends at `end`.
+fn replicated(
+    records: &mut Bytes,
+    end: i64,
+    leader_epoch: i32,
+    state: &LogState,
+) -> Result<Option<Bytes>, AppendError> {
+    let Some(view) = BatchView::new(records) else {
+        return Ok(None);
+    };
+    let size = usize::try_from(view.length_field()).map_or(0, |n| n + batch::LENGTH_PREFIX);
+    if size < batch::HEADER {
+        return Err(AppendError::Corrupt("a batch is smaller than its header"));
+    }
+    if size > records.len() || view.leader_epoch() > leader_epoch {
+        return Ok(None);
+    }
+    let bytes = records.split_to(size);
+    let view = BatchView::new(&bytes).ok_or(AppendError::Corrupt("a batch is smaller than its header"))?;
+    if !view.crc_matches() {
+        return Err(AppendError::Corrupt("the batch's checksum does not match its content"));
+    }
+    if view.base_offset() < end || view.last_offset() < view.base_offset() {
+        return Err(AppendError::UnexpectedOffset { base_offset: view.base_offset(), end });
+    }
+    if state.epochs.latest().is_some_and(|latest| view.leader_epoch() < latest) {
+        return Err(AppendError::Corrupt("the batch's leader epoch is older than the log's"));
+    }
+    Ok(Some(bytes))
 }
 
 /// Queues a batch that carries its offsets, and takes it into the state. Returns its last offset.

@@ -30,19 +30,21 @@ impl LogState {
         self.producers.take(batch);
     }
 
-    /// State of the end of `plog`, from its rows and the batches behind them.
-    pub fn load(plog: &dyn Plog, rows: &dyn Kv) -> Result<LogState, StoreError> {
+    /// State of the end of `plog`, from its rows and the batches behind them, and whether the rows reach beyond the end
+    /// and must be corrected before the log grows.
+    pub fn load(plog: &dyn Plog, rows: &dyn Kv) -> Result<(LogState, bool), StoreError> {
         let bounds = plog.bounds();
         let (row, producers) = read_rows(rows, plog.id())?;
         let mut state = LogState { epochs: row.epochs, producers };
-        if row.end > bounds.end {
+        let cut = row.end > bounds.end;
+        if cut {
             // The log was cut after the rows were written, and the process ended before they were corrected.
             state.truncate(plog, bounds.end)?;
         } else {
             state.fold(plog, row.end.max(bounds.log_start), bounds.end)?;
         }
         state.epochs.truncate_start(bounds.log_start);
-        Ok(state)
+        Ok((state, cut))
     }
 
     fn fold(&mut self, plog: &dyn Plog, from: i64, to: i64) -> Result<(), StoreError> {

@@ -58,6 +58,10 @@ pub enum ReadError {
     /// UNKNOWN_LEADER_EPOCH
     #[error("the client's leader epoch is newer than {current}")]
     UnknownEpoch { current: i32 },
+    /// The one that fetches is no replica of the partition as far as this leader knows (UNKNOWN_LEADER_EPOCH, so that
+    /// it tries again).
+    #[error("broker {id} is no replica of the partition")]
+    UnknownReplica { id: i32 },
     /// OFFSET_OUT_OF_RANGE
     #[error("offset {offset} is outside of [{log_start}, {end}]")]
     OutOfRange { offset: i64, log_start: i64, end: i64 },

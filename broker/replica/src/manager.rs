@@ -11,8 +11,10 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::dirs::Moves;
 use crate::error::PartitionError;
+use crate::fetchers::Fetchers;
 use crate::partition::{OpenLog, Partition, PartitionState};
 use crate::progress::{Progress, Reporter};
+use crate::shared::Shared;
 
 /// How a [`ReplicaManager`] starts.
 pub struct ReplicaOptions {
@@ -24,6 +26,8 @@ pub struct ReplicaOptions {
 /// All replicas on this broker.
 pub struct ReplicaManager {
     node_id: NodeId,
+    shared: Arc<Shared>,
+    fetchers: Fetchers,
     logs: LogManager,
     table: RwLock<Table>,
     /// The image that was applied last; its lock keeps calls of `apply` apart.
@@ -57,8 +61,11 @@ pub type Configs<'a> = &'a dyn Fn(&str) -> Arc<TopicConfig>;
 impl ReplicaManager {
     /// Takes stock of the directories; partitions appear with the first [`ReplicaManager::apply`]. Waits for the disk.
     pub fn start(options: ReplicaOptions) -> ReplicaManager {
+        let shared = Shared::new(options.node_id);
         ReplicaManager {
             node_id: options.node_id,
+            fetchers: Fetchers::new(shared.clone()),
+            shared,
             logs: LogManager::open(options.dirs),
             table: RwLock::default(),
             applied: Mutex::new(None),
@@ -72,6 +79,15 @@ impl ReplicaManager {
 
     pub fn node_id(&self) -> NodeId {
         self.node_id
+    }
+
+    /// Those that fetch from the leaders of what is followed here.
+    pub fn fetchers(&self) -> &Fetchers {
+        &self.fetchers
+    }
+
+    pub(crate) fn shared_state(&self) -> &Shared {
+        &self.shared
     }
 
     pub(crate) fn moves(&self) -> &Moves {
@@ -106,6 +122,7 @@ impl ReplicaManager {
     /// the disk. The first call also deletes what belongs to no partition of `image`.
     pub fn apply(&self, image: &Arc<Image>, configs: Configs<'_>) {
         let mut applied = self.applied.lock();
+        let brokers_changed = self.shared.set_brokers(image);
         let empty = Arc::new(Image::default());
         let first = applied.is_none();
         let before = applied.clone().unwrap_or(empty);
@@ -130,6 +147,10 @@ impl ReplicaManager {
             self.follow(topic);
         }
         self.follow_configs(&before, image, configs);
+        if brokers_changed {
+            // A replica may be in sync as soon as its broker is known to be back.
+            self.review_replicas();
+        }
         *applied = Some(image.clone());
     }
 
@@ -154,6 +175,7 @@ impl ReplicaManager {
     }
 
     fn drop_replica(&self, id: &TopicId, index: i32, replica: &Replica) {
+        self.fetchers.stop(&(*id, index));
         if let Replica::Online(partition) = replica {
             partition.close();
         }
@@ -223,19 +245,27 @@ impl ReplicaManager {
         let reporter = Reporter::new(progress.clone(), slot.dir.clone(), true);
         let log = Arc::new(self.logs.open_log(slot, config, reporter.clone())?);
         progress.durable(log.bounds().durable_end);
-        let open = OpenLog { log, progress, reporter };
+        let open = OpenLog { log, progress, reporter, shared: self.shared.clone() };
         Ok(Arc::new(Partition::new(topic.name.clone(), topic.id, index, open)))
     }
 
     fn follow(&self, topic: &TopicImage) {
-        let table = self.table.read();
-        let Some(replicas) = table.ids.get(&topic.id) else {
-            return;
+        let partitions: Vec<Arc<Partition>> = {
+            let table = self.table.read();
+            let replicas = table.ids.get(&topic.id).into_iter().flat_map(|replicas| replicas.partitions.values());
+            replicas.filter_map(|replica| replica.online().cloned()).collect()
         };
-        for (index, replica) in &replicas.partitions {
-            if let (Some(partition), Some(image)) = (replica.online(), topic.partition(*index)) {
-                partition.apply(self.node_id, PartitionState::of(image));
+        let mine = self.shared.may_lead();
+        for partition in partitions {
+            let Some(image) = topic.partition(partition.index()) else {
+                continue;
+            };
+            if image.leader == self.node_id && !mine {
+                // Meant for an earlier run of this broker: the controller takes it back when it hears of this one.
+                continue;
             }
+            partition.apply(PartitionState::of(image));
+            self.fetchers.update(&partition);
         }
     }
 
@@ -258,6 +288,7 @@ impl ReplicaManager {
     /// Makes everything durable, leaves the clean-shutdown marks and closes the stores; waits for the disk.
     pub fn close(&self) -> Result<(), StoreError> {
         for partition in self.partitions() {
+            self.fetchers.stop(&partition.key());
             partition.close();
         }
         self.logs.close()

@@ -3,17 +3,20 @@
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use millrace_log::{Appended, LeaderAppend, LogDir, Origin, PartitionLog, Producer};
-use millrace_metadata::{DirId, NodeId, PartitionImage, TopicId};
+use millrace_log::{Appended, LeaderAppend, LogDir, Origin, PartitionKey, PartitionLog, Producer};
+use millrace_metadata::command::IsrState;
+use millrace_metadata::{DirId, NodeId, Nodes, PartitionImage, TopicId};
 use millrace_store::StoreError;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use crate::error::{AppendError, CommitError, ReadError};
-use crate::progress::{Level, Progress, Reporter};
+use crate::feed::Feed;
+use crate::progress::{Level, Progress, Reporter, Role};
+use crate::shared::Shared;
 use crate::waiter::Waiter;
 
 /// Circumstances of an append.
@@ -28,14 +31,15 @@ pub struct AppendCx {
 }
 
 /// What the metadata says about a partition, as far as its replica here needs it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartitionState {
+    /// −1 if there is none.
     pub leader: NodeId,
     pub leader_epoch: i32,
     pub partition_epoch: i32,
-    /// Sizes of the in-sync set and of the replica set.
-    pub in_sync: usize,
-    pub replicas: usize,
+    /// The in-sync set that the controller has decided on.
+    pub isr: Nodes,
+    pub replicas: Nodes,
 }
 
 impl PartitionState {
@@ -44,9 +48,14 @@ impl PartitionState {
             leader: image.leader,
             leader_epoch: image.leader_epoch,
             partition_epoch: image.partition_epoch,
-            in_sync: image.isr.len(),
-            replicas: image.replicas.len(),
+            isr: image.isr.clone(),
+            replicas: image.replicas.clone(),
         }
+    }
+
+    fn none() -> PartitionState {
+        let (isr, replicas) = (Nodes::new(), Nodes::new());
+        PartitionState { leader: -1, leader_epoch: -1, partition_epoch: -1, isr, replicas }
     }
 }
 
@@ -59,10 +68,10 @@ pub struct Partition {
     progress: Arc<Progress>,
     leading: AtomicBool,
     leader_epoch: AtomicI32,
-    /// End of the log when the current leader epoch began here.
-    epoch_start: AtomicI64,
+    /// Held for reading by appends and truncations, so that roles do not change under them.
     state: RwLock<PartitionState>,
     reporter: Mutex<Arc<Reporter>>,
+    shared: Arc<Shared>,
 }
 
 /// What is known of an idempotent producer (DescribeProducers).
@@ -96,11 +105,11 @@ pub(crate) struct OpenLog {
     pub log: Arc<PartitionLog>,
     pub progress: Arc<Progress>,
     pub reporter: Arc<Reporter>,
+    pub shared: Arc<Shared>,
 }
 
 impl Partition {
     pub(crate) fn new(topic: Arc<str>, topic_id: TopicId, index: i32, open: OpenLog) -> Partition {
-        let none = PartitionState { leader: -1, leader_epoch: -1, partition_epoch: -1, in_sync: 0, replicas: 0 };
         Partition {
             topic,
             topic_id,
@@ -110,28 +119,43 @@ impl Partition {
             reporter: Mutex::new(open.reporter),
             leading: AtomicBool::new(false),
             leader_epoch: AtomicI32::new(-1),
-            epoch_start: AtomicI64::new(0),
-            state: RwLock::new(none),
+            state: RwLock::new(PartitionState::none()),
+            shared: open.shared,
         }
     }
 
     /// Takes in what the metadata says. Older partition epochs change nothing.
-    pub(crate) fn apply(&self, node: NodeId, next: PartitionState) {
+    pub(crate) fn apply(&self, next: PartitionState) {
         let mut state = self.state.write();
         if next.partition_epoch < state.partition_epoch || *state == next {
             return;
         }
         if next.leader_epoch != state.leader_epoch {
-            self.epoch_start.store(self.log.end(), Ordering::Release);
+            self.progress.begin_epoch(self.log.end());
             self.leader_epoch.store(next.leader_epoch, Ordering::Release);
         }
+        let role = match next.leader {
+            leader if leader == self.shared.node_id => Role::Leading,
+            leader if leader < 0 => Role::Idle,
+            _ => Role::Following,
+        };
+        let same_leader = (state.leader, state.leader_epoch) == (next.leader, next.leader_epoch);
+        self.leading.store(role == Role::Leading, Ordering::Release);
+        if role == Role::Leading {
+            let needed = self.min_in_sync(next.replicas.len());
+            self.progress.lead(self.shared.node_id, &next, needed, self.shared.now_ms());
+        } else if !same_leader || self.progress.role() != role {
+            self.progress.step_down(role);
+        }
         *state = next;
-        let leads = next.leader == node;
-        let led = self.leading.swap(leads, Ordering::AcqRel);
-        if leads {
-            self.progress.lead(next.in_sync, self.min_in_sync(next.replicas));
-        } else if led {
-            self.progress.step_down();
+    }
+
+    /// The controller decided on a proposed in-sync set.
+    pub(crate) fn isr_decided(&self, decided: &IsrState) {
+        let mut state = self.state.write();
+        if self.progress.decided(decided) {
+            state.isr = decided.isr.clone();
+            state.partition_epoch = decided.partition_epoch;
         }
     }
 
@@ -139,7 +163,7 @@ impl Partition {
     pub(crate) fn reconfigured(&self) {
         let state = self.state.write();
         if self.is_leader() {
-            self.progress.lead(state.in_sync, self.min_in_sync(state.replicas));
+            self.progress.need(self.min_in_sync(state.replicas.len()));
         }
     }
 
@@ -150,8 +174,10 @@ impl Partition {
 
     /// The topic is gone: nothing is taken or answered any more.
     pub(crate) fn close(&self) {
+        let state = self.state.write();
         self.leading.store(false, Ordering::Release);
-        self.progress.step_down();
+        self.progress.step_down(Role::Idle);
+        drop(state);
     }
 
     pub fn topic(&self) -> &Arc<str> {
@@ -171,7 +197,18 @@ impl Partition {
         self.leader_epoch.load(Ordering::Acquire)
     }
     pub fn state(&self) -> PartitionState {
-        *self.state.read()
+        self.state.read().clone()
+    }
+    pub(crate) fn locked_state(&self) -> RwLockReadGuard<'_, PartitionState> {
+        self.state.read()
+    }
+    /// Another broker leads, and this replica follows it.
+    pub fn is_follower(&self) -> bool {
+        self.progress.role() == Role::Following
+    }
+    /// One past the last durable offset of this replica.
+    pub fn durable_end_offset(&self) -> i64 {
+        self.progress.durable_end()
     }
     /// One past the last committed offset: consumers read below it.
     pub fn high_watermark(&self) -> i64 {
@@ -210,13 +247,33 @@ impl Partition {
     pub(crate) fn progress(&self) -> &Arc<Progress> {
         &self.progress
     }
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+    pub(crate) fn reporter(&self) -> Arc<Reporter> {
+        self.reporter.lock().clone()
+    }
+    pub(crate) fn key(&self) -> PartitionKey {
+        (self.topic_id, self.index)
+    }
     pub(crate) fn epoch_start(&self) -> i64 {
-        self.epoch_start.load(Ordering::Acquire)
+        self.progress.epoch_start()
     }
 
     /// Fails unless this broker leads at the epoch that the client knows; −1 is not checked. Fails as well when the
     /// storage has: what it holds could still be read, but a client that waits for more must be told.
     pub(crate) fn check_leader(&self, epoch: i32) -> Result<(), ReadError> {
+        self.check_epoch(epoch)?;
+        if self.is_leader() { Ok(()) } else { Err(ReadError::NotLeader) }
+    }
+
+    /// As [`Partition::check_leader`], for those whom a follower may serve as well.
+    pub(crate) fn check_replica(&self, epoch: i32) -> Result<(), ReadError> {
+        self.check_epoch(epoch)?;
+        if self.progress.role() == Role::Idle { Err(ReadError::NotLeader) } else { Ok(()) }
+    }
+
+    fn check_epoch(&self, epoch: i32) -> Result<(), ReadError> {
         if let Some(error) = self.progress.failure() {
             return Err(ReadError::Storage(error));
         }
@@ -226,9 +283,6 @@ impl Partition {
         }
         if epoch > current {
             return Err(ReadError::UnknownEpoch { current });
-        }
-        if !self.is_leader() {
-            return Err(ReadError::NotLeader);
         }
         Ok(())
     }
@@ -244,9 +298,11 @@ impl Partition {
         if let Some(error) = self.progress.failure() {
             return Err(millrace_log::AppendError::Storage(error).into());
         }
-        let needed = self.min_in_sync(state.replicas);
-        if cx.acks == -1 && state.in_sync < needed {
-            return Err(AppendError::NotEnoughReplicas { in_sync: state.in_sync, needed });
+        if cx.acks == -1 {
+            let (in_sync, needed) = (state.isr.len(), self.min_in_sync(state.replicas.len()));
+            if in_sync < needed {
+                return Err(AppendError::NotEnoughReplicas { in_sync, needed });
+            }
         }
         let (origin, api_version, now_ms) = (cx.origin, cx.api_version, cx.now_ms);
         let cx = LeaderAppend { origin, api_version, now_ms, leader_epoch: state.leader_epoch };
@@ -275,6 +331,17 @@ impl Partition {
         self.wait(Level::Written, last_offset, timeout)
     }
 
+    /// Resolves when everything below `end` is durable in this log, whoever leads.
+    pub(crate) fn stored(&self, end: i64) -> impl Future<Output = Result<(), CommitError>> + Send + use<> {
+        let wait = self.progress.wait(Level::Stored, end);
+        async move {
+            match wait? {
+                None => Ok(()),
+                Some(wait) => wait.wait().await,
+            }
+        }
+    }
+
     fn wait(
         &self,
         level: Level,
@@ -297,6 +364,12 @@ impl Partition {
     /// moves and storage that fails wake it too.
     pub fn watch(&self, waiter: &Arc<Waiter>, seen: u64) {
         self.progress.watch(waiter, seen);
+    }
+
+    /// Registers who is told when there is something new for a follower; replaces who was before. `slot` is told at
+    /// once. False if this broker does not lead the partition, or `replica` is none of its replicas.
+    pub fn feed(&self, replica: NodeId, feed: &Arc<Feed>, slot: u32) -> bool {
+        self.progress.feed(replica, feed, slot)
     }
 
     /// Rough number of committed bytes at or after `offset`: exact in being zero or not.

@@ -6,10 +6,16 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use millrace_log::LogDir;
+use millrace_metadata::NodeId;
+use millrace_metadata::command::IsrState;
 use millrace_store::{Observer, StoreError};
 use parking_lot::Mutex;
 
 use crate::error::CommitError;
+use crate::feed::{Feed, News};
+use crate::partition::PartitionState;
+use crate::remotes::{BadReplica, FetchCx, LeaderLog, Remotes, ReplicaPosition};
+use crate::shared::Brokers;
 use crate::waiter::{CommitWait, Waiter};
 
 /// Appends whose bytes are counted one by one until they are committed; more are counted together.
@@ -22,6 +28,18 @@ pub enum Level {
     Written,
     /// It is below the high watermark (acks=all).
     Committed,
+    /// This log has it durably, whoever leads.
+    Stored,
+}
+
+/// What the partition is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Role {
+    /// Without a leader, or closed.
+    #[default]
+    Idle,
+    Leading,
+    Following,
 }
 
 /// The part of a partition that the committer thread touches.
@@ -30,6 +48,8 @@ pub(crate) struct Progress {
     /// One past the last durable offset of the own log.
     durable: AtomicI64,
     high_watermark: AtomicI64,
+    /// End of the log when the current leader's epoch began.
+    epoch_start: AtomicI64,
     /// Sum of the bytes that ever became readable here; grows after `high_watermark`.
     readable: AtomicU64,
     /// Whether `state.failure` is set, to be asked without the lock.
@@ -39,11 +59,12 @@ pub(crate) struct Progress {
 
 #[derive(Debug, Default)]
 struct State {
-    leading: bool,
-    /// Replicas in sync, this one among them, and how many there must be for an acknowledgement.
-    in_sync: usize,
+    role: Role,
+    /// How many replicas must be in sync for an acknowledgement.
     needed: usize,
     failure: Option<Box<StoreError>>,
+    /// What is known of the other replicas while leading, if there are any.
+    remotes: Option<Box<Remotes>>,
     /// Made by the first append or wait: an idle partition, of which there may be thousands, has none.
     queues: Option<Box<Queues>>,
 }
@@ -51,6 +72,21 @@ struct State {
 impl State {
     fn queues(&mut self) -> &mut Queues {
         self.queues.get_or_insert_default()
+    }
+
+    /// Replicas in sync as the controller has it.
+    fn in_sync(&self) -> usize {
+        self.remotes.as_ref().map_or(1, |remotes| remotes.in_sync())
+    }
+
+    fn most_in_sync(&self) -> usize {
+        self.remotes.as_ref().map_or(1, |remotes| remotes.most_in_sync())
+    }
+
+    fn tell(&self, news: News) {
+        if let Some(remotes) = &self.remotes {
+            remotes.tell_all(news);
+        }
     }
 }
 
@@ -106,21 +142,62 @@ impl Progress {
         self.state.lock().failure.as_deref().cloned()
     }
 
-    /// Becomes leader, or stays it with other replicas in sync.
-    pub(crate) fn lead(&self, in_sync: usize, needed: usize) {
+    /// One past the last durable offset of the own log.
+    pub(crate) fn durable_end(&self) -> i64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    /// End of the log when the current leader's epoch began.
+    pub(crate) fn epoch_start(&self) -> i64 {
+        self.epoch_start.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn begin_epoch(&self, end: i64) {
+        self.epoch_start.store(end, Ordering::Release);
+    }
+
+    /// Where the high watermark stands at least, from before a restart.
+    pub(crate) fn recall(&self, high_watermark: i64) {
+        self.high_watermark.fetch_max(high_watermark, Ordering::AcqRel);
+    }
+
+    /// Becomes leader, or stays it with other replicas in sync. `needed` of them make an acknowledgement.
+    pub(crate) fn lead(&self, node: NodeId, state: &PartitionState, needed: usize, now_ms: i64) {
+        let mut wakes = Wakes::default();
+        let mut mine = self.state.lock();
+        mine.role = Role::Leading;
+        mine.needed = needed;
+        let alone = state.replicas.len() <= 1 && state.isr.len() <= 1;
+        match &mut mine.remotes {
+            remotes if alone => *remotes = None,
+            Some(remotes) => remotes.update(state, now_ms),
+            None => mine.remotes = Some(Box::new(Remotes::new(node, state, now_ms))),
+        }
+        self.advance(&mut mine, &mut wakes);
+        drop(mine);
+        wakes.run();
+    }
+
+    /// Another number of replicas makes an acknowledgement.
+    pub(crate) fn need(&self, needed: usize) {
         let mut wakes = Wakes::default();
         let mut state = self.state.lock();
-        state.leading = true;
-        state.in_sync = in_sync;
         state.needed = needed;
         self.advance(&mut state, &mut wakes);
         drop(state);
         wakes.run();
     }
 
-    /// Stops leading: whoever waits is told to look elsewhere.
-    pub(crate) fn step_down(&self) {
-        self.end(CommitError::NotLeader, |state| state.leading = false);
+    /// Does not lead: whoever waits is told to look elsewhere.
+    pub(crate) fn step_down(&self, role: Role) {
+        self.end(CommitError::NotLeader, |state| {
+            state.role = role;
+            state.remotes = None;
+        });
+    }
+
+    pub(crate) fn role(&self) -> Role {
+        self.state.lock().role
     }
 
     /// The storage failed: nothing is acknowledged from here any more.
@@ -128,6 +205,7 @@ impl Progress {
         self.end(CommitError::Storage, |state| {
             state.failure.get_or_insert_with(|| Box::new(error.clone()));
             self.failed.store(true, Ordering::Release);
+            state.tell(News::Urgent);
         });
     }
 
@@ -147,6 +225,9 @@ impl Progress {
     /// Notes an append of `bytes` that ends at `end`.
     pub(crate) fn appended(&self, end: i64, bytes: u64) {
         let mut state = self.state.lock();
+        if let Some(remotes) = &state.remotes {
+            remotes.tell_behind(end);
+        }
         if end <= self.high_watermark() {
             // The committer was faster than this call.
             self.credit(&mut state, bytes);
@@ -176,17 +257,107 @@ impl Progress {
         wakes.run();
     }
 
-    /// Moves the high watermark as far as it may go: to the smallest end of all replicas in sync, which on a single
-    /// replica is its own durable end. It stands while fewer are in sync than acknowledgements need (KIP-966).
-    fn advance(&self, state: &mut State, wakes: &mut Wakes) {
-        if !state.leading || state.in_sync != 1 || state.in_sync < state.needed {
-            return;
+    /// The log was cut back to `end`, which is durable.
+    pub(crate) fn truncated(&self, end: i64) {
+        let mut state = self.state.lock();
+        self.durable.fetch_min(end, Ordering::AcqRel);
+        self.high_watermark.fetch_min(end, Ordering::AcqRel);
+        if let Some(queues) = &mut state.queues {
+            queues.uncommitted.retain(|(to, _)| *to <= end);
         }
-        let to = self.durable.load(Ordering::Acquire);
+    }
+
+    /// A leader told its high watermark; `end` is that of this log. It never goes back.
+    pub(crate) fn follow(&self, high_watermark: i64, end: i64) {
+        let to = high_watermark.min(end);
         if to <= self.high_watermark() {
             return;
         }
+        let mut wakes = Wakes::default();
+        let mut state = self.state.lock();
+        if state.role == Role::Following {
+            self.commit(&mut state, to, &mut wakes);
+        }
+        drop(state);
+        wakes.run();
+    }
+
+    fn leader_log(&self) -> LeaderLog {
+        LeaderLog {
+            durable_end: self.durable_end(),
+            high_watermark: self.high_watermark(),
+            epoch_start: self.epoch_start(),
+        }
+    }
+
+    /// Runs `with` on what is known of the other replicas; `None` unless leading a partition that has some.
+    pub(crate) fn with_remotes<T>(&self, with: impl FnOnce(&mut Remotes, LeaderLog) -> T) -> Option<T> {
+        let mut wakes = Wakes::default();
+        let mut state = self.state.lock();
+        let log = self.leader_log();
+        let answer = state.remotes.as_mut().map(|remotes| with(remotes, log));
+        if answer.is_some() {
+            self.advance(&mut state, &mut wakes);
+        }
+        drop(state);
+        wakes.run();
+        answer
+    }
+
+    /// Checks who fetches.
+    pub(crate) fn check_replica(&self, position: ReplicaPosition) -> Result<(), BadReplica> {
+        let state = self.state.lock();
+        state.remotes.as_ref().ok_or(BadReplica::Unknown)?.check(position)
+    }
+
+    /// Takes in a replica's fetch. True if the in-sync set shall change.
+    pub(crate) fn replica_fetched(&self, position: ReplicaPosition, cx: &FetchCx<'_>) -> bool {
+        self.with_remotes(|remotes, log| remotes.fetched(position, log, cx)).unwrap_or(false)
+    }
+
+    /// Looks at the other replicas again. True if the in-sync set shall change.
+    pub(crate) fn review(&self, cx: &FetchCx<'_>) -> bool {
+        self.with_remotes(|remotes, log| remotes.review(log, cx)).unwrap_or(false)
+    }
+
+    /// The in-sync set to propose: members with their epochs, and the partition epoch.
+    pub(crate) fn propose(&self, brokers: &Brokers) -> Option<(Vec<(NodeId, i64)>, i32)> {
+        self.state.lock().remotes.as_mut()?.propose(brokers)
+    }
+
+    /// The controller's decision on the in-sync set; false if it is an old one.
+    pub(crate) fn decided(&self, state: &IsrState) -> bool {
+        self.with_remotes(|remotes, _| remotes.decided(state)).unwrap_or(false)
+    }
+
+    /// Registers who is told of news for `replica`.
+    pub(crate) fn feed(&self, replica: NodeId, feed: &Arc<Feed>, slot: u32) -> bool {
+        let mut state = self.state.lock();
+        state.remotes.as_mut().is_some_and(|remotes| remotes.feed(replica, feed, slot))
+    }
+
+    /// The log start moved, which followers must hear of.
+    pub(crate) fn log_start_moved(&self) {
+        self.state.lock().tell(News::Watermark);
+    }
+
+    /// Moves the high watermark as far as it may go: to the smallest durable end of all replicas in sync, which on a
+    /// single replica is its own. It stands while fewer are in sync than acknowledgements need (KIP-966).
+    fn advance(&self, state: &mut State, wakes: &mut Wakes) {
+        if state.role != Role::Leading || state.in_sync() < state.needed {
+            return;
+        }
+        let own = self.durable_end();
+        let to = state.remotes.as_ref().map_or(own, |remotes| remotes.floor(own));
+        if to > self.high_watermark() {
+            self.commit(state, to, wakes);
+        }
+    }
+
+    /// The high watermark is `to` from now on.
+    fn commit(&self, state: &mut State, to: i64, wakes: &mut Wakes) {
         self.high_watermark.store(to, Ordering::Release);
+        state.tell(News::Watermark);
         let Some(queues) = &mut state.queues else {
             return;
         };
@@ -219,7 +390,7 @@ impl Progress {
     /// Registers a parked fetch that has seen the partition when `seen` bytes had become readable.
     pub(crate) fn watch(&self, waiter: &Arc<Waiter>, seen: u64) {
         let mut state = self.state.lock();
-        if state.failure.is_some() || !state.leading {
+        if state.failure.is_some() || state.role == Role::Idle {
             drop(state);
             return waiter.fire();
         }
@@ -240,11 +411,11 @@ impl Progress {
     pub(crate) fn wait(&self, level: Level, end: i64) -> Result<Option<Arc<CommitWait>>, CommitError> {
         let mut state = self.state.lock();
         let reached = match level {
-            Level::Written => self.durable.load(Ordering::Acquire),
+            Level::Written | Level::Stored => self.durable_end(),
             Level::Committed => self.high_watermark(),
         };
         if end <= reached {
-            return match level == Level::Committed && state.in_sync < state.needed {
+            return match level == Level::Committed && state.most_in_sync() < state.needed {
                 true => Err(CommitError::NotEnoughReplicas),
                 false => Ok(None),
             };
@@ -252,12 +423,12 @@ impl Progress {
         if state.failure.is_some() {
             return Err(CommitError::Storage);
         }
-        if !state.leading {
+        if state.role != Role::Leading && (level != Level::Stored || state.role == Role::Idle) {
             return Err(CommitError::NotLeader);
         }
         let wait = Arc::new(CommitWait::default());
         let queue = match level {
-            Level::Written => &mut state.queues().written,
+            Level::Written | Level::Stored => &mut state.queues().written,
             Level::Committed => &mut state.queues().committed,
         };
         let at = queue.partition_point(|(target, _)| *target <= end);
@@ -280,6 +451,11 @@ impl Reporter {
     pub(crate) fn new(progress: Arc<Progress>, dir: Arc<LogDir>, reporting: bool) -> Arc<Reporter> {
         let reporting = AtomicBool::new(reporting);
         Arc::new(Reporter { progress, dir, reporting, durable: AtomicI64::new(0) })
+    }
+
+    /// The log was cut back to `end`.
+    pub(crate) fn truncated(&self, end: i64) {
+        self.durable.fetch_min(end, Ordering::AcqRel);
     }
 
     pub(crate) fn mute(&self) {

@@ -2,10 +2,30 @@
 
 use bytes::Bytes;
 use millrace_log::{EpochEnd, TimestampOffset};
+use millrace_metadata::NodeId;
 use millrace_store::{ReadChunk, ReadSpec, TailRead};
 
 use crate::error::{DeleteRecordsError, ReadError};
 use crate::partition::{Partition, ProducerInfo};
+use crate::remotes::{BadReplica, FetchCx, ReplicaPosition};
+
+/// Who reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// A consumer that reads from the leader.
+    Consumer,
+    /// A consumer that a follower may serve as well, up to the high watermark that it knows of (KIP-392).
+    ConsumerAnywhere,
+    /// Another replica. By fetching at an offset it says that it holds everything below it durably.
+    Replica {
+        id: NodeId,
+        /// Of its registration, −1 if it does not say (KIP-903).
+        broker_epoch: i64,
+        log_start: i64,
+        /// ms since 1970.
+        now_ms: i64,
+    },
+}
 
 /// Which records a reader may see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,10 +41,12 @@ pub enum Isolation {
 /// One partition of a Fetch.
 #[derive(Debug, Clone, Copy)]
 pub struct FetchSpec {
+    pub reader: Reader,
     pub offset: i64,
     pub max_bytes: usize,
     /// Return the first batch even if it is larger than `max_bytes` (KIP-74).
     pub at_least_one: bool,
+    /// Replicas see everything, whatever this says.
     pub isolation: Isolation,
     /// −1: not checked.
     pub current_leader_epoch: i32,
@@ -102,18 +124,51 @@ where
 impl Partition {
     /// Reads what is in memory at once, and what is not on another thread.
     pub async fn read(&self, spec: FetchSpec) -> Result<FetchData, ReadError> {
-        let (mut data, read) = match self.begin_read(spec).await? {
-            Begun::Done(data) => return Ok(data),
-            Begun::Disk(data, read) => (data, read),
-        };
-        let log = self.log().clone();
-        let chunk = off_thread(move || Ok(log.read(read)?)).await?;
-        fill(&mut data, chunk);
-        Ok(data)
+        loop {
+            let log = self.log().clone();
+            match self.begin_read(spec)? {
+                Begun::Done(data) => return Ok(data),
+                Begun::Disk(mut data, read) => {
+                    let chunk = off_thread(move || Ok(log.read(read)?)).await?;
+                    fill(&mut data, chunk);
+                    return Ok(data);
+                }
+                Begun::Load => off_thread(move || Ok(log.load()?)).await?,
+            }
+        }
     }
 
-    async fn begin_read(&self, spec: FetchSpec) -> Result<Begun, ReadError> {
-        self.check_leader(spec.current_leader_epoch)?;
+    /// As [`Partition::read`], and waits for the disk if it must.
+    pub fn read_now(&self, spec: FetchSpec) -> Result<FetchData, ReadError> {
+        loop {
+            match self.begin_read(spec)? {
+                Begun::Done(data) => return Ok(data),
+                Begun::Disk(mut data, read) => {
+                    fill(&mut data, self.log().read(read)?);
+                    return Ok(data);
+                }
+                Begun::Load => self.log().load()?,
+            }
+        }
+    }
+
+    fn check_reader(&self, spec: &FetchSpec) -> Result<(), ReadError> {
+        match spec.reader {
+            Reader::Consumer => self.check_leader(spec.current_leader_epoch),
+            Reader::ConsumerAnywhere => self.check_replica(spec.current_leader_epoch),
+            Reader::Replica { id, broker_epoch, log_start, .. } => {
+                self.check_leader(spec.current_leader_epoch)?;
+                let position = ReplicaPosition { id, broker_epoch, end: spec.offset, log_start };
+                self.progress().check_replica(position).map_err(|bad| match bad {
+                    BadReplica::Unknown => ReadError::UnknownReplica { id },
+                    BadReplica::Stale => ReadError::NotLeader,
+                })
+            }
+        }
+    }
+
+    fn begin_read(&self, spec: FetchSpec) -> Result<Begun, ReadError> {
+        self.check_reader(&spec)?;
         let seen = self.progress().readable();
         let high_watermark = self.high_watermark();
         let mut data = FetchData {
@@ -124,17 +179,29 @@ impl Partition {
             ..FetchData::default()
         };
         if spec.last_fetched_epoch >= 0 {
-            data.diverging = self.divergence(spec).await?;
-            if data.diverging.is_some() {
-                return Ok(Begun::Done(data));
+            match self.divergence(&spec)? {
+                None => return Ok(Begun::Load),
+                Some(Divergence::At(end)) => {
+                    data.diverging = Some(end);
+                    return Ok(Begun::Done(data));
+                }
+                Some(Divergence::None) => {}
             }
         }
-        let until = match spec.isolation {
-            Isolation::ReadUncommitted => data.high_watermark,
-            Isolation::ReadCommitted => data.last_stable_offset,
-            Isolation::LogEnd => i64::MAX,
+        let until = match (spec.reader, spec.isolation) {
+            (Reader::Replica { .. }, _) => {
+                self.note_replica(&spec)?;
+                // Told as of after this fetch, which may just have moved it.
+                data.high_watermark = self.high_watermark();
+                // Durable or not: the high watermark waits for this log's own durable end as well, and a leader that
+                // lost what was not never leads again at the same epoch.
+                self.log_end_offset()
+            }
+            (_, Isolation::ReadUncommitted) => data.high_watermark,
+            (_, Isolation::ReadCommitted) => data.last_stable_offset,
+            (_, Isolation::LogEnd) => i64::MAX,
         };
-        // The usual case of a consumer that waits for more.
+        // The usual case of a reader that waits for more.
         if spec.offset == until {
             return Ok(Begun::Done(data));
         }
@@ -148,25 +215,49 @@ impl Partition {
         }
     }
 
-    /// Where the reader's last epoch ends here, if its log is not a prefix of this one.
-    async fn divergence(&self, spec: FetchSpec) -> Result<Option<EpochEnd>, ReadError> {
-        let found = self.epoch_end(spec.last_fetched_epoch).await?;
+    /// Takes in how far a replica is that fetches at an offset this log has.
+    fn note_replica(&self, spec: &FetchSpec) -> Result<(), ReadError> {
+        let Reader::Replica { id, broker_epoch, log_start, now_ms } = spec.reader else {
+            return Ok(());
+        };
+        self.log().check_offset(spec.offset)?;
+        let shared = self.shared();
+        let brokers = shared.brokers();
+        let cx = FetchCx {
+            now_ms: shared.saw(now_ms),
+            lag_time_max_ms: shared.settings().lag_time_max_ms,
+            brokers: &brokers,
+        };
+        let position = ReplicaPosition { id, broker_epoch, end: spec.offset, log_start };
+        if self.progress().replica_fetched(position, &cx) {
+            shared.isr.push(self.key());
+        }
+        Ok(())
+    }
+
+    /// Where the reader's last epoch ends here, if its log is not a prefix of this one; `None` if that cannot be told
+    /// without waiting.
+    fn divergence(&self, spec: &FetchSpec) -> Result<Option<Divergence>, ReadError> {
+        let Some(found) = self.log().try_end_offset_for_epoch(self.led_epoch(), spec.last_fetched_epoch) else {
+            return Ok(None);
+        };
         if found.epoch < 0 {
             let (log_start, end) = (self.log_start_offset(), self.log_end_offset());
             return Err(ReadError::OutOfRange { offset: spec.offset, log_start, end });
         }
         let diverges = found.epoch < spec.last_fetched_epoch || found.end < spec.offset;
-        Ok(diverges.then_some(found))
+        Ok(Some(if diverges { Divergence::At(found) } else { Divergence::None }))
+    }
+
+    /// The epoch that begins at the end of the log as long as it has no batch: none on a follower.
+    fn led_epoch(&self) -> i32 {
+        if self.is_leader() { self.leader_epoch() } else { -1 }
     }
 
     /// Where `epoch` ends here; (−1, −1) if that is not known.
     pub async fn end_offset_for_epoch(&self, current_leader_epoch: i32, epoch: i32) -> Result<EpochEnd, ReadError> {
         self.check_leader(current_leader_epoch)?;
-        self.epoch_end(epoch).await
-    }
-
-    async fn epoch_end(&self, epoch: i32) -> Result<EpochEnd, ReadError> {
-        let (log, current) = (self.log().clone(), self.leader_epoch());
+        let (log, current) = (self.log().clone(), self.led_epoch());
         off_thread(move || {
             log.assign_epoch(current)?;
             Ok(log.end_offset_for_epoch(epoch)?)
@@ -195,7 +286,7 @@ impl Partition {
             }
             OffsetSpec::LatestTiered => return Ok(None),
             OffsetSpec::Earliest | OffsetSpec::EarliestLocal => {
-                let current = self.leader_epoch();
+                let current = self.led_epoch();
                 return off_thread(move || {
                     // An empty log starts in the epoch of its leader.
                     log.assign_epoch(current)?;
@@ -256,6 +347,13 @@ impl Partition {
 enum Begun {
     Done(FetchData),
     Disk(FetchData, ReadSpec),
+    /// The log's epochs must be loaded first.
+    Load,
+}
+
+enum Divergence {
+    None,
+    At(EpochEnd),
 }
 
 fn fill(data: &mut FetchData, chunk: ReadChunk) {

@@ -10,8 +10,8 @@ use millrace_log::record::{Record, put_record};
 use millrace_metadata::config::TopicConfig;
 use millrace_metadata::{DirId, Image, PartitionImage, Record as Fact, TopicId};
 use millrace_replica::{
-    AppendCx, DirSetup, FetchData, FetchSpec, Isolation, LogDerive, Origin, Partition, ReadError, ReplicaManager,
-    ReplicaOptions,
+    AppendCx, DirSetup, FetchData, FetchSpec, Isolation, LogDerive, Origin, Partition, ReadError, Reader,
+    ReplicaManager, ReplicaOptions,
 };
 use millrace_store::{LogStore, MemoryDisk, MemoryStore, StoreError};
 
@@ -115,6 +115,7 @@ pub fn append(partition: &Partition, count: i32) -> i64 {
 
 pub fn spec(offset: i64) -> FetchSpec {
     FetchSpec {
+        reader: Reader::Consumer,
         offset,
         max_bytes: 1 << 20,
         at_least_one: true,

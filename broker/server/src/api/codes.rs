@@ -100,7 +100,7 @@ pub fn read(error: &ReadError) -> ErrorCode {
     match error {
         ReadError::NotLeader => ErrorCode::NotLeaderOrFollower,
         ReadError::FencedEpoch { .. } => ErrorCode::FencedLeaderEpoch,
-        ReadError::UnknownEpoch { .. } => ErrorCode::UnknownLeaderEpoch,
+        ReadError::UnknownEpoch { .. } | ReadError::UnknownReplica { .. } => ErrorCode::UnknownLeaderEpoch,
         ReadError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
         ReadError::OffsetNotAvailable => ErrorCode::OffsetNotAvailable,
         ReadError::Storage(_) => ErrorCode::KafkaStorageError,

@@ -9,7 +9,7 @@ use futures::future::{BoxFuture, ready};
 use millrace_groups::{Bounds, LogError, OffsetsLog, TOPIC};
 use millrace_replica::{
     AppendCx, AppendError, CommitError, DeleteRecordsError, FetchSpec, Isolation, Origin, Partition, PartitionError,
-    ReadError, ReplicaManager,
+    ReadError, Reader, ReplicaManager,
 };
 
 use super::plain::plain;
@@ -65,6 +65,7 @@ impl OffsetsLog for OffsetsPartitions {
             Err(error) => return ready(Err(error)).boxed(),
         };
         let spec = FetchSpec {
+            reader: Reader::Consumer,
             offset,
             max_bytes: READ_BYTES,
             at_least_one: true,
@@ -134,7 +135,10 @@ fn uncommitted(error: CommitError) -> LogError {
 
 fn unread(error: &ReadError) -> LogError {
     match error {
-        ReadError::NotLeader | ReadError::FencedEpoch { .. } | ReadError::UnknownEpoch { .. } => LogError::NotLeader,
+        ReadError::NotLeader
+        | ReadError::FencedEpoch { .. }
+        | ReadError::UnknownEpoch { .. }
+        | ReadError::UnknownReplica { .. } => LogError::NotLeader,
         ReadError::OutOfRange { .. } | ReadError::OffsetNotAvailable => LogError::Unknown(error.to_string()),
         ReadError::Storage(error) => LogError::Storage(error.to_string()),
     }
