@@ -241,7 +241,8 @@ impl Partition {
     pub fn failure(&self) -> Option<StoreError> {
         self.progress.failure()
     }
-    pub(crate) fn log(&self) -> &Arc<PartitionLog> {
+    /// The log below: for those that look at a replica from outside. Whoever writes to it goes through the partition.
+    pub fn log(&self) -> &Arc<PartitionLog> {
         &self.log
     }
     pub(crate) fn progress(&self) -> &Arc<Progress> {

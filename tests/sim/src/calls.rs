@@ -66,13 +66,12 @@ pub struct Rec {
 /// Who called, and what the answer is for.
 #[derive(Debug)]
 pub enum Purpose {
-    Register { incarnation: u64 },
+    Register,
     Beat,
     Isr { changes: Vec<IsrChange> },
     Fetch { leader: NodeId, fetcher: usize },
     Produce,
     Consume,
-    Admin,
 }
 
 #[derive(Debug)]

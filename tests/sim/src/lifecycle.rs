@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use millrace_metadata::command::Heartbeat;
 use millrace_metadata::{Command, Image, NodeId, Reply};
+use millrace_replica::ReplicationSettings;
 use millrace_state::{balance_leaders, elect_unclean, snapshot_records};
 use rand::Rng;
 
@@ -20,6 +21,7 @@ const CALL_TIMEOUT_US: u64 = 1_000_000;
 const GRACE_US: u64 = 200_000;
 const DECIDER_US: u64 = 100_000;
 const WATCH_US: u64 = 250_000;
+const FETCH_BACKOFF_MS: i64 = 200;
 /// Controlled shutdown ends with or without the controller's blessing.
 const STOP_US: u64 = 2_000_000;
 
@@ -28,8 +30,13 @@ impl World {
         if self.node(id).process.is_some() || self.node(id).held_down {
             return;
         }
-        let lag = self.plan.replica_lag_ms;
-        self.node(id).start(lag);
+        let settings = ReplicationSettings {
+            lag_time_max_ms: self.plan.replica_lag_ms,
+            fetchers_per_leader: self.plan.fetchers,
+            fetch_backoff_ms: FETCH_BACKOFF_MS,
+            ..ReplicationSettings::default()
+        };
+        self.node(id).start(settings);
         let (now, boot) = (self.now, self.node(id).boot);
         self.trace.note(now, format_args!("broker {id} starts, boot {boot}"));
         self.tick(id, 100, Tick::Register);
@@ -157,7 +164,7 @@ impl World {
             Purpose::Beat => return self.beaten(id, response),
             Purpose::Isr { changes } => self.isr_returned(id, changes, response),
             Purpose::Fetch { leader, fetcher } => return self.fetched(id, (leader, fetcher), response),
-            Purpose::Produce | Purpose::Consume | Purpose::Admin => {}
+            Purpose::Produce | Purpose::Consume => {}
         }
         Ok(())
     }
@@ -167,6 +174,7 @@ impl World {
             let now = self.now;
             self.trace.note(now, format_args!("broker {id} is registered with epoch {}", registered.epoch));
             if let Some(process) = &mut self.node(id).process {
+                process.manager.registered(registered.epoch);
                 process.phase = Phase::Registered(registered.epoch);
             }
             self.tick(id, 100, Tick::Beat);
@@ -207,7 +215,8 @@ impl World {
 
     /// Sends a broker the metadata up to this index.
     fn feed(&mut self, id: NodeId, index: u64) {
-        let behind = self.node(id).process.as_ref().is_some_and(|p| p.image.index < index);
+        let wants = |p: &crate::node::Process| p.phase != Phase::Registering && p.image.index < index;
+        let behind = self.node(id).process.as_ref().is_some_and(wants);
         if !behind || self.net.is_cut(Addr::Controller, Addr::Node(id)) {
             return;
         }

@@ -9,7 +9,7 @@ use millrace_metadata::config::TopicConfig;
 use millrace_metadata::ids::IncarnationId;
 use millrace_metadata::record::{BrokerRegistration, FeatureRange};
 use millrace_metadata::{DirId, Image, NodeId, features};
-use millrace_replica::{CommitError, ReplicaManager, ReplicaOptions};
+use millrace_replica::{CommitError, ReplicaManager, ReplicaOptions, ReplicationSettings};
 use millrace_state::Defaults;
 use millrace_store::{LogStore, MemoryDisk, MemoryStore};
 
@@ -94,7 +94,7 @@ impl Node {
     }
 
     /// Starts a process on the disk.
-    pub fn start(&mut self, replica_lag_ms: i64) {
+    pub fn start(&mut self, settings: ReplicationSettings) {
         self.boot += 1;
         let store = MemoryStore::open_manual(&self.disk, Arc::new(LogDerive));
         let store = store.expect("nobody else has the disk");
@@ -103,7 +103,8 @@ impl Node {
             id: self.dir_id(),
             store: Ok(Arc::new(store.clone()) as Arc<dyn LogStore>),
         };
-        let manager = ReplicaManager::start(options(self.id, dir, replica_lag_ms));
+        let manager = ReplicaManager::start(ReplicaOptions { node_id: self.id, dirs: vec![dir] });
+        manager.set_replication(settings);
         self.process = Some(Process {
             store,
             manager: Arc::new(manager),
@@ -134,17 +135,13 @@ impl Node {
     }
 }
 
-fn options(node_id: NodeId, dir: DirSetup, _replica_lag_ms: i64) -> ReplicaOptions {
-    ReplicaOptions { node_id, dirs: vec![dir] }
-}
-
 impl Process {
     /// Brings the replicas in step with this image.
     pub fn apply(&mut self, image: Arc<Image>) {
         let defaults = Defaults::default();
         let config = |name: &str| {
             let set = image.topic_config(name);
-            let config = set.map_or_else(TopicConfig::default, |map| TopicConfig::resolve(map, &defaults.topic));
+            let config = set.map_or_else(TopicConfig::default, |map| TopicConfig::resolve(&**map, &defaults.topic));
             Arc::new(config)
         };
         self.manager.apply(&image, &config);

@@ -41,14 +41,31 @@ pub enum Tick {
 
 #[derive(Debug)]
 pub enum Event {
-    Request { call: CallId, to: Addr, boot: u32, request: Request },
-    Answer { call: CallId, response: Response },
+    Request {
+        call: CallId,
+        to: Addr,
+        boot: u32,
+        request: Request,
+    },
+    Answer {
+        call: CallId,
+        response: Response,
+    },
     /// The caller gives up or learns that the connection broke.
-    Fail { call: CallId },
-    Tick { node: NodeId, boot: u32, tick: Tick },
+    Fail {
+        call: CallId,
+    },
+    Tick {
+        node: NodeId,
+        boot: u32,
+        tick: Tick,
+    },
     Client(usize),
     Decider,
-    Suspect { node: NodeId, epoch: i64 },
+    Suspect {
+        node: NodeId,
+        epoch: i64,
+    },
     Begin(usize),
     End(Undo),
 }
@@ -263,7 +280,7 @@ impl World {
     /// A call is over.
     fn returned(&mut self, call: Call, response: Option<Response>) -> Result<(), Violation> {
         match call.from {
-            Addr::Client(client) => self.client_returned(client, call.to, response),
+            Addr::Client(client) => self.client_returned(client, response),
             Addr::Node(id) => {
                 if self.node(id).boot == call.boot && self.node(id).process.is_some() {
                     self.broker_returned(id, call, response)?;

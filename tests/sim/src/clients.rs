@@ -1,0 +1,247 @@
+//! Producers and consumers: they see the metadata of some broker, which may be old, and try again as clients do.
+
+use bytes::BytesMut;
+use millrace_log::batch::HeaderFields;
+use millrace_log::record::{Record, put_record};
+use millrace_metadata::NodeId;
+use rand::Rng;
+
+use crate::calls::{Purpose, Refusal, Request, Response, Tp};
+use crate::check::Violation;
+use crate::net::Addr;
+use crate::world::{Event, World};
+
+const TIMEOUT_US: u64 = 1_500_000;
+const BACKOFF_US: u64 = 60_000;
+/// Marks the values of idempotent producers.
+const IDEMPOTENT: u64 = 1 << 63;
+
+/// Whether an idempotent producer made this value.
+pub fn is_idempotent(value: u64) -> bool {
+    value & IDEMPOTENT != 0
+}
+
+/// Works on one partition of a topic, which it knows by name.
+pub struct Client {
+    pub topic: String,
+    pub partition: i32,
+    leader: Option<(NodeId, Tp)>,
+    busy: bool,
+    pub work: Work,
+}
+
+pub enum Work {
+    Produce(Producer),
+    Consume { position: i64 },
+}
+
+#[derive(Default)]
+pub struct Producer {
+    idempotent: bool,
+    /// Number of the producer, and how many records it made.
+    number: u64,
+    made: u64,
+    /// Id, changed when its sequence does not fit any more, and the next sequence.
+    id: i64,
+    sequence: i32,
+    /// What is under way, and the topic's incarnation that it was first sent to.
+    sending: Vec<u64>,
+    first_sent_to: Option<Tp>,
+}
+
+impl Client {
+    pub fn producer(number: u64, (topic, partition): (String, i32), idempotent: bool) -> Client {
+        let id = number as i64 * 1_000;
+        let producer = Producer { idempotent, number, id, ..Producer::default() };
+        Client { topic, partition, leader: None, busy: false, work: Work::Produce(producer) }
+    }
+
+    pub fn consumer((topic, partition): (String, i32)) -> Client {
+        Client { topic, partition, leader: None, busy: false, work: Work::Consume { position: 0 } }
+    }
+}
+
+impl Producer {
+    fn fill(&mut self, records: u64) {
+        if self.sending.is_empty() {
+            let mark = if self.idempotent { IDEMPOTENT } else { 0 };
+            self.sending = (0..records).map(|i| mark | self.number << 32 | (self.made + i)).collect();
+            self.made += records;
+            self.first_sent_to = None;
+        }
+    }
+
+    fn batch(&self, now_ms: i64) -> BytesMut {
+        let mut payload = Vec::new();
+        for (i, value) in self.sending.iter().enumerate() {
+            let value = value.to_be_bytes();
+            let record = Record { timestamp_delta: 0, offset_delta: i as i32, key: None, value: Some(&value) };
+            put_record(&mut payload, record, &[]);
+        }
+        let plain = HeaderFields::plain(self.sending.len() as i32, now_ms);
+        let fields = match self.idempotent {
+            true => HeaderFields { producer_id: self.id, producer_epoch: 0, base_sequence: self.sequence, ..plain },
+            false => plain,
+        };
+        fields.batch(&payload)
+    }
+
+    /// The batch is done with, as far as its producer is concerned.
+    fn done(&mut self) {
+        self.sequence += self.sending.len() as i32;
+        self.sending.clear();
+    }
+
+    /// What became of the batch is not known, and it is not sent again.
+    fn give_up(&mut self) {
+        self.sending.clear();
+        self.sequence = 0;
+        self.id += 1;
+    }
+}
+
+impl World {
+    pub fn add_clients(&mut self) {
+        let mut places: Vec<(String, i32)> = Vec::new();
+        for topic in &self.plan.topics {
+            places.extend((0..topic.partitions).map(|p| (topic.name.clone(), p)));
+        }
+        for number in 0..self.plan.producers {
+            let place = places[number % places.len()].clone();
+            let idempotent = self.rng.random_bool(0.6);
+            self.clients.push(Client::producer(number as u64 + 1, place, idempotent));
+        }
+        for _ in 0..self.plan.consumers {
+            let place = places[self.rng.random_range(0..places.len())].clone();
+            self.clients.push(Client::consumer(place));
+        }
+        for client in 0..self.clients.len() {
+            self.after(20_000, Event::Client(client));
+        }
+    }
+
+    /// Asks some broker who leads the partition.
+    fn find_leader(&mut self, client: usize) {
+        let id = self.rng.random_range(0..self.nodes.len());
+        let Client { topic, partition, .. } = &self.clients[client];
+        let found = self.nodes[id].process.as_ref().and_then(|process| {
+            let topic = process.image.topic(topic)?;
+            let leader = topic.partition(*partition)?.leader;
+            (leader > 0).then_some((leader, (topic.id, *partition)))
+        });
+        self.clients[client].leader = found;
+    }
+
+    pub fn client_turn(&mut self, client: usize) {
+        if self.clients[client].busy || !self.working {
+            return;
+        }
+        if self.clients[client].leader.is_none() {
+            self.find_leader(client);
+        }
+        let Some((leader, tp)) = self.clients[client].leader else {
+            self.after(BACKOFF_US, Event::Client(client));
+            return;
+        };
+        let records = self.rng.random_range(1..=3);
+        let (now_ms, acks) = (self.now_ms(), -1);
+        let (request, purpose) = match &mut self.clients[client].work {
+            Work::Produce(producer) => {
+                if producer.first_sent_to.is_some_and(|first| first != tp) {
+                    producer.give_up();
+                }
+                producer.fill(records);
+                producer.first_sent_to = Some(tp);
+                let batch = producer.batch(now_ms);
+                (Request::Produce { tp, acks, batch }, Purpose::Produce)
+            }
+            Work::Consume { position } => (Request::Consume { tp, offset: *position }, Purpose::Consume),
+        };
+        self.clients[client].busy = true;
+        self.call((Addr::Client(client), Addr::Node(leader)), request, purpose, TIMEOUT_US);
+    }
+
+    pub fn client_returned(&mut self, at: usize, response: Option<Response>) -> Result<(), Violation> {
+        self.clients[at].busy = false;
+        let Some((_, tp)) = self.clients[at].leader else {
+            return Ok(());
+        };
+        let pause = match response {
+            Some(Response::Produced(result)) => self.produced(at, tp, result)?,
+            Some(Response::Consumed(result)) => self.consumed(at, tp, result)?,
+            _ => self.unknown(at),
+        };
+        self.after(pause, Event::Client(at));
+        Ok(())
+    }
+
+    /// After an answer other than success: look for the leader again.
+    fn again(&mut self, at: usize) -> u64 {
+        self.clients[at].leader = None;
+        BACKOFF_US
+    }
+
+    fn unknown(&mut self, at: usize) -> u64 {
+        if let Work::Produce(producer) = &mut self.clients[at].work
+            && !producer.idempotent
+        {
+            producer.sending.clear();
+        }
+        self.again(at)
+    }
+
+    fn produced(&mut self, at: usize, tp: Tp, result: Result<i64, Refusal>) -> Result<u64, Violation> {
+        let pause = self.rng.random_range(10_000..150_000);
+        let Work::Produce(producer) = &mut self.clients[at].work else {
+            return Ok(pause);
+        };
+        match result {
+            Ok(base) => {
+                self.check.acknowledged(tp, base, &producer.sending)?;
+                producer.done();
+                Ok(pause)
+            }
+            Err(Refusal::Unknown) => Ok(self.unknown(at)),
+            Err(Refusal::Sequence) => {
+                let text = format!("producer {} at sequence {}: {tp:?}", producer.number, producer.sequence);
+                producer.give_up();
+                if !self.check.is_lenient(&tp) {
+                    return Err(Violation::new("an idempotent producer's sequence always fits", text));
+                }
+                Ok(self.again(at))
+            }
+            Err(Refusal::Retry | Refusal::OutOfRange) => Ok(self.again(at)),
+        }
+    }
+
+    fn consumed(
+        &mut self,
+        at: usize,
+        tp: Tp,
+        result: Result<Vec<(i64, crate::calls::Rec)>, Refusal>,
+    ) -> Result<u64, Violation> {
+        let pause = self.rng.random_range(20_000..200_000);
+        let again = self.rng.random_bool(0.05);
+        let Work::Consume { position } = &mut self.clients[at].work else {
+            return Ok(pause);
+        };
+        match result {
+            Ok(records) => {
+                self.check.consumed(tp, &records)?;
+                if let Some((last, _)) = records.last() {
+                    *position = last + 1;
+                }
+                if again {
+                    *position = 0;
+                }
+                Ok(pause)
+            }
+            Err(Refusal::OutOfRange) => {
+                // The topic is another one of the same name, or lost its end in an unclean election.
+                *position = 0;
+                Ok(self.again(at))
+            }
+            Err(_) => Ok(self.again(at)),
+        }
+    }
+}
