@@ -3,6 +3,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod bench;
+pub mod chaos;
 pub mod checker;
 pub mod cluster;
 pub mod harness;

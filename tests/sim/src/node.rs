@@ -68,6 +68,7 @@ pub struct Process {
     pub parked: Vec<Parked>,
     /// AlterPartition is under way.
     pub isr_call: Option<CallId>,
+    pub isr_pause_until: u64,
     /// The fetch that each fetcher has under way.
     pub fetches: BTreeMap<(NodeId, usize), CallId>,
     pub beat_call: Option<CallId>,
@@ -115,6 +116,7 @@ impl Node {
             waits: Vec::new(),
             parked: Vec::new(),
             isr_call: None,
+            isr_pause_until: 0,
             fetches: BTreeMap::new(),
             beat_call: None,
         });

@@ -23,6 +23,8 @@ use crate::world::{Tick, World};
 const FETCH_WAIT_US: u64 = 300_000;
 const FETCH_TIMEOUT_US: u64 = 1_000_000;
 const ISR_TIMEOUT_US: u64 = 800_000;
+/// Pause after an answer, so that what stays undecided is not proposed again at once.
+const ISR_PAUSE_US: u64 = 30_000;
 const FETCHERS_US: u64 = 40_000;
 /// The simulation gives up on acknowledgements by its own clock.
 const FOREVER: Duration = Duration::from_secs(86_400);
@@ -178,6 +180,9 @@ impl World {
         let (Phase::Registered(broker_epoch), None) = (process.phase, process.isr_call) else {
             return;
         };
+        if process.isr_pause_until > self.now {
+            return;
+        }
         let changes = process.manager.isr_changes(now_ms);
         if changes.is_empty() {
             return;
@@ -192,21 +197,19 @@ impl World {
     }
 
     pub fn isr_returned(&mut self, id: NodeId, changes: Vec<IsrChange>, response: Option<Response>) {
+        let now = self.now;
         let Some(process) = &mut self.node(id).process else {
             return;
         };
         process.isr_call = None;
+        process.isr_pause_until = now + ISR_PAUSE_US;
         let answers = match response {
             Some(Response::Reply(Reply::AlterPartition(Ok(answers)))) => Some(answers),
             _ => None,
         };
         process.manager.isr_answered(changes, answers);
-        // What is still wanted is proposed with the next tick.
-        self.touch_without_proposal(id);
-    }
-
-    fn touch_without_proposal(&mut self, id: NodeId) {
-        self.tick(id, 30_000, Tick::Fetchers);
+        // What is still wanted is proposed with a later tick.
+        self.touch(id);
     }
 
     /// Every fetcher that has nothing under way and may ask, asks.

@@ -317,6 +317,21 @@ impl Cluster {
         Ok(())
     }
 
+    /// Nodes whose processes have ended by themselves; they can be started again.
+    pub fn reap(&mut self) -> anyhow::Result<Vec<i32>> {
+        let mut ended = Vec::new();
+        for id in self.ids() {
+            let node = self.node_mut(id)?;
+            if node.process.as_mut().is_some_and(|p| !p.is_running())
+                && let Some(broker) = node.process.take()
+            {
+                self.note_alarms(id, &broker);
+                ended.push(id);
+            }
+        }
+        Ok(ended)
+    }
+
     /// The last lines of every node's log.
     pub fn logs(&self) -> String {
         const LINES: usize = 15;

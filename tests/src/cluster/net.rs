@@ -66,7 +66,7 @@ impl Net {
 
     fn add(&self, id: i32) -> anyhow::Result<()> {
         let (space, bridge, ip) = (self.space(id)?, self.bridge(), self.ip(id)?);
-        let (outer, inner) = (format!("mv{}n{}", self.tag, self.hosts[&id]), "eth0");
+        let (outer, inner) = (self.outer(self.hosts[&id]), "eth0");
         run(&["ip", "netns", "add", &space])?;
         run(&["ip", "link", "add", &outer, "type", "veth", "peer", "name", inner, "netns", &space])?;
         run(&["ip", "link", "set", &outer, "master", &bridge, "up"])?;
@@ -79,6 +79,10 @@ impl Net {
             format!("add chain {TABLE} out {{ type filter hook output priority 0; }}"),
         ];
         rules.iter().try_for_each(|rule| self.nft(id, rule))
+    }
+
+    fn outer(&self, host: u8) -> String {
+        format!("mv{}n{host}", self.tag)
     }
 
     fn bridge(&self) -> String {
@@ -148,8 +152,9 @@ impl Net {
 
 impl Drop for Net {
     fn drop(&mut self) {
-        for id in self.hosts.keys() {
-            // The veth pair goes with its namespace.
+        for (id, host) in &self.hosts {
+            // The kernel takes its time with namespaces; without their cable they are harmless.
+            let _ = run(&["ip", "link", "del", &self.outer(*host)]);
             let _ = run(&["ip", "netns", "del", &format!("{NAMES}-{}-{id}", self.tag)]);
         }
         let _ = run(&["ip", "link", "del", &self.bridge()]);
@@ -171,7 +176,7 @@ fn sweep() {
         }
     }
     for line in names(&["ls", "/sys/class/net"]) {
-        if line.strip_prefix("mb").is_some_and(left) {
+        if ["mb", "mv"].iter().any(|kind| line.strip_prefix(kind).is_some_and(left)) {
             let _ = run(&["ip", "link", "del", &line]);
         }
     }

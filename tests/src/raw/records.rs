@@ -9,12 +9,15 @@ use super::batch::HEADER;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     pub offset: i64,
+    /// The leader epoch of its batch.
+    pub epoch: i32,
     pub value: Vec<u8>,
 }
 
 const COUNT_AT: usize = 57;
 const ATTRIBUTES_AT: usize = 21;
 const CRC_AT: usize = 17;
+const EPOCH_AT: usize = 12;
 const PREFIX: usize = 12;
 
 /// All records of the whole batches in `bytes`; checks each batch's checksum.
@@ -39,6 +42,7 @@ fn batch_records(batch: &[u8], out: &mut Vec<Record>) -> anyhow::Result<()> {
     anyhow::ensure!(crc32c::crc32c(&batch[ATTRIBUTES_AT..]) == crc, "checksum of the batch at {base}");
     let attributes = Reader::new(&batch[ATTRIBUTES_AT..]).i16()?;
     anyhow::ensure!(attributes & 7 == 0, "the batch at {base} is compressed");
+    let epoch = Reader::new(&batch[EPOCH_AT..]).i32()?;
     let count = Reader::new(&batch[COUNT_AT..]).i32()?;
     let mut r = Reader::new(&batch[HEADER..]);
     for _ in 0..count {
@@ -51,7 +55,7 @@ fn batch_records(batch: &[u8], out: &mut Vec<Record>) -> anyhow::Result<()> {
         record.take(usize::try_from(key).unwrap_or(0))?;
         let value = varint(&mut record)?;
         let value = record.take(usize::try_from(value).unwrap_or(0))?.to_vec();
-        out.push(Record { offset: base + delta, value });
+        out.push(Record { offset: base + delta, epoch, value });
     }
     anyhow::ensure!(r.remaining() == 0, "bytes after the records of the batch at {base}");
     Ok(())
