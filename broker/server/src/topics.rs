@@ -97,6 +97,7 @@ mod tests {
             fenced,
             in_controlled_shutdown: false,
             index: 1,
+            shutdown_at: 0,
         }
     }
 

@@ -29,6 +29,8 @@ pub struct BrokerImage {
     pub features: Vec<FeatureRange>,
     /// Raft index of its registration: the broker knows itself registered once it has applied that much.
     pub registered_at: u64,
+    /// Raft index at which its controlled shutdown began and its partitions were handed over; 0 if it did not.
+    pub shutdown_at: u64,
 }
 
 impl BrokerImage {
@@ -247,9 +249,9 @@ impl Image {
     pub fn apply(&mut self, record: &Record) {
         match record {
             Record::ClusterId { id } => self.cluster_id = Arc::from(id.as_str()),
-            Record::RegisterBroker { registration, epoch, fenced, in_controlled_shutdown, index } => {
+            Record::RegisterBroker { registration, epoch, fenced, in_controlled_shutdown, index, shutdown_at } => {
                 let at = if *index == 0 { self.index } else { *index };
-                let broker = register(registration, *epoch, (*fenced, *in_controlled_shutdown), at);
+                let broker = register(registration, *epoch, (*fenced, *in_controlled_shutdown), (at, *shutdown_at));
                 self.last_broker_epoch = self.last_broker_epoch.max(*epoch);
                 self.brokers.insert(broker.id, Arc::new(broker));
             }
@@ -257,6 +259,9 @@ impl Image {
                 if let Some(broker) = self.brokers.get_mut(id).filter(|b| b.epoch == *epoch) {
                     let broker = Arc::make_mut(broker);
                     broker.fenced = fenced.unwrap_or(broker.fenced);
+                    if *in_controlled_shutdown == Some(true) && !broker.in_controlled_shutdown {
+                        broker.shutdown_at = self.index;
+                    }
                     broker.in_controlled_shutdown = in_controlled_shutdown.unwrap_or(broker.in_controlled_shutdown);
                     if let Some(dirs) = dirs {
                         broker.dirs = dirs.clone();
@@ -336,7 +341,7 @@ impl Image {
     }
 }
 
-fn register(r: &BrokerRegistration, epoch: i64, state: (bool, bool), registered_at: u64) -> BrokerImage {
+fn register(r: &BrokerRegistration, epoch: i64, state: (bool, bool), at: (u64, u64)) -> BrokerImage {
     BrokerImage {
         id: r.id,
         epoch,
@@ -347,6 +352,7 @@ fn register(r: &BrokerRegistration, epoch: i64, state: (bool, bool), registered_
         in_controlled_shutdown: state.1,
         dirs: r.dirs.clone(),
         features: r.features.clone(),
-        registered_at,
+        registered_at: at.0,
+        shutdown_at: at.1,
     }
 }

@@ -98,7 +98,14 @@ fn a_change_for_another_epoch_of_a_broker_is_ignored() {
         features: Vec::new(),
     });
     let (epoch, fenced, in_controlled_shutdown) = (4, true, false);
-    image.apply(&Record::RegisterBroker { registration, epoch, fenced, in_controlled_shutdown, index: 0 });
+    image.apply(&Record::RegisterBroker {
+        registration,
+        epoch,
+        fenced,
+        in_controlled_shutdown,
+        index: 0,
+        shutdown_at: 0,
+    });
     assert_eq!(image.broker(1).unwrap().registered_at, 8);
     let unfence =
         |epoch| Record::BrokerChange { id: 1, epoch, fenced: Some(false), in_controlled_shutdown: None, dirs: None };

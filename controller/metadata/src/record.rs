@@ -135,6 +135,8 @@ pub enum Record {
         in_controlled_shutdown: bool,
         /// Raft index of the entry that registered it; 0 means the entry that carries this record.
         index: u64,
+        /// Raft index at which its controlled shutdown began; 0 if it did not.
+        shutdown_at: u64,
     },
     BrokerChange {
         id: NodeId,

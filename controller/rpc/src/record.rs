@@ -19,13 +19,14 @@ pub fn records_from_pb(records: Vec<pb::Record>) -> Result<Vec<Record>, DecodeEr
 pub fn record_to_pb(record: &Record) -> pb::Record {
     let kind = match record {
         Record::ClusterId { id } => Kind::ClusterId(pb::ClusterId { id: id.clone() }),
-        Record::RegisterBroker { registration, epoch, fenced, in_controlled_shutdown, index } => {
+        Record::RegisterBroker { registration, epoch, fenced, in_controlled_shutdown, index, shutdown_at } => {
             Kind::RegisterBroker(pb::RegisterBroker {
                 registration: Some(registration_to_pb(registration)),
                 epoch: *epoch,
                 fenced: *fenced,
                 in_controlled_shutdown: *in_controlled_shutdown,
                 index: *index,
+                shutdown_at: *shutdown_at,
             })
         }
         Record::BrokerChange { id, epoch, fenced, in_controlled_shutdown, dirs } => {
@@ -77,6 +78,7 @@ pub fn record_from_pb(record: pb::Record) -> Result<Record, DecodeError> {
             fenced: r.fenced,
             in_controlled_shutdown: r.in_controlled_shutdown,
             index: r.index,
+            shutdown_at: r.shutdown_at,
         },
         Kind::BrokerChange(r) => Record::BrokerChange {
             id: r.id,

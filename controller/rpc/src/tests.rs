@@ -89,9 +89,10 @@ fn delta() -> impl Strategy<Value = PartitionDelta> {
 fn record() -> impl Strategy<Value = Record> {
     prop_oneof![
         any::<String>().prop_map(|id| Record::ClusterId { id }),
-        (registration(), any::<i64>(), any::<bool>(), any::<bool>(), any::<u64>()).prop_map(
-            |(r, epoch, f, s, index)| {
-                Record::RegisterBroker { registration: Box::new(r), epoch, fenced: f, in_controlled_shutdown: s, index }
+        (registration(), any::<i64>(), any::<(bool, bool)>(), any::<(u64, u64)>()).prop_map(
+            |(registration, epoch, (fenced, in_controlled_shutdown), (index, shutdown_at))| {
+                let registration = Box::new(registration);
+                Record::RegisterBroker { registration, epoch, fenced, in_controlled_shutdown, index, shutdown_at }
             }
         ),
         (any::<i32>(), any::<i64>(), any::<Option<bool>>(), any::<Option<bool>>(), option::of(dirs())).prop_map(

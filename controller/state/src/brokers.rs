@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use millrace_metadata::command::{Heartbeat, HeartbeatState, Registered};
 use millrace_metadata::limits::DIRS_PER_BROKER_MAX;
 use millrace_metadata::record::BrokerRegistration;
-use millrace_metadata::{ApiError, BrokerImage, DirId, ErrorCode, Image, NodeId, Record};
+use millrace_metadata::{ApiError, BrokerImage, DirId, ErrorCode, Image, NodeId, PartitionImage, Record};
 
 use crate::elect::sweep;
 use crate::{Cx, Defaults, Draft};
@@ -42,9 +42,15 @@ pub(crate) fn register(
         fenced,
         in_controlled_shutdown,
         index: same.map_or(0, |b| b.registered_at),
+        shutdown_at: same.map_or(0, |b| b.shutdown_at),
     });
+    let vanished: Vec<DirId> = existing.iter().flat_map(|b| &b.dirs).copied().collect();
+    let vanished: Vec<DirId> = vanished.into_iter().filter(|d| !registration.dirs.contains(d)).collect();
     if same.is_none() {
         leave(draft, id, unclean, cx.defaults);
+        forget_lost(draft, id, !vanished.is_empty(), cx.defaults);
+    } else {
+        leave_dirs(draft, id, &vanished, cx.defaults);
     }
     Ok(Registered { epoch })
 }
@@ -93,6 +99,21 @@ fn leave(draft: &mut Draft, id: NodeId, unclean: bool, defaults: &Defaults) {
     } else {
         sweep(draft, defaults, |p| p.isr.contains(&id) || p.leader == id, |c| c.without(id));
     }
+}
+
+/// What a broker kept in a directory that it comes back without is lost, however cleanly it was stopped: a replica that
+/// starts again in another directory starts with nothing. `vanished`: a directory that was online is gone, and what was
+/// not yet known to be elsewhere may have been there.
+fn forget_lost(draft: &mut Draft, id: NodeId, vanished: bool, defaults: &Defaults) {
+    let Some(broker) = draft.image().broker(id).cloned() else {
+        return;
+    };
+    let lost = |p: &PartitionImage| match p.dir_of(id) {
+        Some(DirId::UNASSIGNED) => vanished,
+        Some(dir) => !broker.dirs.contains(&dir),
+        None => false,
+    };
+    sweep(draft, defaults, |p| p.elr.contains(&id) && lost(p), |c| c.unclean_shutdown(id));
 }
 
 fn change_broker(broker: &BrokerImage, fenced: Option<bool>, in_controlled_shutdown: Option<bool>) -> Record {
@@ -185,11 +206,8 @@ fn next_state(image: &Image, current: State, beat: &Heartbeat, (caught_up, cx): 
             // The others must have seen that this broker leads nothing any more, or they would still send clients
             // and fetches to it.
             let others = image.brokers().filter(|b| b.is_active() && b.id != beat.broker).map(|b| b.id);
-            if cx.sessions.lowest_applied(others) >= beat.applied {
-                State::ShutdownNow
-            } else {
-                State::ControlledShutdown
-            }
+            let left_at = image.broker(beat.broker).map_or(0, |b| b.shutdown_at);
+            if cx.sessions.lowest_applied(others) >= left_at { State::ShutdownNow } else { State::ControlledShutdown }
         }
     }
 }
@@ -211,6 +229,13 @@ fn dirs_offline(draft: &mut Draft, beat: &Heartbeat, defaults: &Defaults) {
         in_controlled_shutdown: None,
         dirs: Some(online),
     });
-    let there = |dir: Option<DirId>| dir.is_some_and(|d| lost.contains(&d));
-    sweep(draft, defaults, |p| there(p.dir_of(broker.id)), |c| c.without(broker.id));
+    leave_dirs(draft, broker.id, &lost, defaults);
+}
+
+/// Takes the broker's replicas in these directories out of their roles.
+fn leave_dirs(draft: &mut Draft, id: NodeId, dirs: &[DirId], defaults: &Defaults) {
+    if !dirs.is_empty() {
+        let there = |dir: Option<DirId>| dir.is_some_and(|d| dirs.contains(&d));
+        sweep(draft, defaults, |p| there(p.dir_of(id)), |c| c.without(id));
+    }
 }

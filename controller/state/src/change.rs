@@ -53,7 +53,7 @@ impl<'a> Change<'a> {
             topic,
             index,
             partition,
-            min_isr: min_isr(image, topic, defaults),
+            min_isr: min_isr(image, (topic, partition), defaults),
             elr_enabled: elr_enabled(image),
             election,
             isr: partition.isr.clone(),
@@ -114,8 +114,9 @@ impl<'a> Change<'a> {
         if delta.leader.is_none() && removed {
             delta.leader = Some(self.partition.leader);
         }
-        // An unclean leader starts a history of its own: nobody else is eligible any more.
-        if delta.isr.is_some() || !self.elr_enabled {
+        // An unclean leader starts a history of its own: nobody else is eligible any more. And one that came from the
+        // eligible ones may be enough in sync by itself, when the minimum was lowered while there was no leader.
+        if delta.isr.is_some() || !self.elr_enabled || self.isr.len() >= self.min_isr {
             self.elr.clear();
         }
         if self.elr != self.partition.elr {
@@ -170,13 +171,14 @@ impl<'a> Change<'a> {
         self.elr = elr;
     }
 
-    fn acceptable(&self, node: NodeId) -> bool {
+    /// The node could lead if the choice of who holds everything were not a question.
+    pub fn acceptable(&self, node: NodeId) -> bool {
         let Some(broker) = self.image.broker(node).filter(|b| b.is_active()) else {
             return false;
         };
         let given = self.dirs.iter().find(|(n, _)| *n == node).map(|(_, dir)| *dir);
         let dir = given.or_else(|| self.partition.dir_of(node)).unwrap_or(DirId::UNASSIGNED);
-        dir == DirId::UNASSIGNED || broker.dirs.is_empty() || broker.dirs.contains(&dir)
+        dir == DirId::UNASSIGNED || broker.dirs.contains(&dir)
     }
 
     fn can_lead(&self, node: NodeId) -> bool {
@@ -201,6 +203,7 @@ impl<'a> Change<'a> {
             && self.elr_enabled
             && self.isr.is_empty()
             && self.elr.is_empty()
+            && self.replicas.contains(&last)
             && self.acceptable(last)
         {
             return Elected { node: last, unclean: true };

@@ -7,7 +7,11 @@ use millrace_metadata::config::{self, ConfigDef, Kind, TopicConfig};
 use millrace_metadata::names::validate_topic_name;
 use millrace_metadata::{ApiError, ConfigResource, ErrorCode, Image, Record, ResourceKind};
 
+use crate::elect::sweep_topics;
 use crate::{Defaults, Draft};
+
+const MIN_ISR: &str = "min.insync.replicas";
+const UNCLEAN: &str = "unclean.leader.election.enable";
 
 type Values = BTreeMap<String, String>;
 
@@ -59,7 +63,25 @@ fn one(draft: &mut Draft, change: &ConfigChange, defaults: &Defaults) -> Result<
     for key in before.keys().filter(|key| !after.contains_key(*key)) {
         draft.push(Record::Config { resource: resource.clone(), key: key.clone(), value: None });
     }
+    take_effect(draft, resource, (&before, &after), defaults);
     Ok(())
+}
+
+/// What a new value means for partitions, in the same step: with a lower minimum the high watermark moves on without
+/// those who were eligible below the old one, so that they are not eligible any more (Kafka:
+/// `handleMinIsrConfigUpdate`); and where unclean elections are allowed now, they are held.
+fn take_effect(draft: &mut Draft, resource: &ConfigResource, (before, after): (&Values, &Values), defaults: &Defaults) {
+    let concerned = |name: &str| match resource.kind {
+        ResourceKind::Topic => name == resource.name,
+        ResourceKind::Broker => resource.name.is_empty(),
+        ResourceKind::Group | ResourceKind::BrokerLogger | ResourceKind::ClientMetrics => false,
+    };
+    if before.get(MIN_ISR) != after.get(MIN_ISR) {
+        sweep_topics(draft, defaults, concerned, |p| !p.elr.is_empty());
+    }
+    if before.get(UNCLEAN) != after.get(UNCLEAN) {
+        sweep_topics(draft, defaults, concerned, |p| !p.has_leader());
+    }
 }
 
 fn new_value(

@@ -194,12 +194,12 @@ fn automatic(
     }
     let count = if topic.partitions == -1 { cx.defaults.num_partitions } else { topic.partitions };
     let factor = if topic.replication_factor == -1 { cx.defaults.replication_factor } else { topic.replication_factor };
-    place(image, loads, (count, factor), cx.rng)
+    place((image, &[]), loads, (count, factor), cx.rng)
 }
 
-/// Places `count` new partitions with `factor` replicas each.
+/// Places `count` new partitions with `factor` replicas each, beside those that the topic has already.
 pub(crate) fn place(
-    image: &Image,
+    (image, existing): (&Image, &[PartitionImage]),
     loads: &mut Loads,
     (count, factor): (i32, i16),
     rng: &mut dyn rand::RngCore,
@@ -210,6 +210,7 @@ pub(crate) fn place(
     };
     // Only the whole is kept: a refused topic must not leave its share in the counts.
     let mut after = loads.clone();
+    after.begin_topic(existing);
     let mut parts = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
     for _ in 0..count {
         let replicas = after.place(factor, rng).map_err(unable)?;

@@ -1,6 +1,6 @@
 //! An image under decision: every record is applied as soon as it is made, so that the next step sees its effect.
 
-use millrace_metadata::{ApiError, BrokerImage, ErrorCode, Image, NodeId, Record, TopicImage};
+use millrace_metadata::{ApiError, BrokerImage, ErrorCode, Image, NodeId, PartitionImage, Record, TopicImage};
 
 use crate::Defaults;
 
@@ -64,12 +64,12 @@ fn dynamic<'a>(image: &'a Image, topic: &str, key: &str) -> Option<&'a str> {
     own.or_else(|| image.cluster_config().and_then(|c| c.get(key))).map(String::as_str)
 }
 
-/// Replicas that must be in sync, at most as many as there are (`getTopicEffectiveMinIsr`).
-pub(crate) fn min_isr(image: &Image, topic: &TopicImage, defaults: &Defaults) -> usize {
+/// Replicas of the partition that must be in sync, at most as many as it has (`getTopicEffectiveMinIsr`, which looks at
+/// the topic's first partition; leaders look at their own, and here both agree).
+pub(crate) fn min_isr(image: &Image, (topic, partition): (&TopicImage, &PartitionImage), defaults: &Defaults) -> usize {
     let set = dynamic(image, &topic.name, "min.insync.replicas").and_then(|v| v.trim().parse::<i32>().ok());
     let wanted = set.unwrap_or(defaults.topic.0.min_insync_replicas);
-    let factor = topic.partitions.first().map_or(1, |p| p.replicas.len());
-    usize::try_from(wanted).unwrap_or(1).min(factor)
+    usize::try_from(wanted).unwrap_or(1).min(partition.replicas.len())
 }
 
 /// Whether a replica that may lack committed records may lead rather than none.

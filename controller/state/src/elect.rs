@@ -71,6 +71,21 @@ pub(crate) fn sweep(
     records.into_iter().for_each(|r| draft.push(r));
 }
 
+/// Holds the elections that are due, and renews eligibility, in partitions that `concerns` picks of topics that
+/// `named` picks.
+pub(crate) fn sweep_topics(
+    draft: &mut Draft,
+    defaults: &Defaults,
+    named: impl Fn(&str) -> bool,
+    concerns: impl Fn(&PartitionImage) -> bool,
+) {
+    let records = collect(draft.image(), usize::MAX, |topic, index, partition| {
+        let made = named(&topic.name) && concerns(partition);
+        made.then(|| Change::new(draft.image(), (topic, index), defaults)).flatten()?.build()
+    });
+    records.into_iter().for_each(|r| draft.push(r));
+}
+
 fn collect(
     image: &Image,
     limit: usize,

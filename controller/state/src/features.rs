@@ -3,7 +3,8 @@
 use millrace_metadata::command::{FeatureChange, FeatureChangeKind};
 use millrace_metadata::{ApiError, ErrorCode, Image, Record, features};
 
-use crate::Draft;
+use crate::elect::sweep_topics;
+use crate::{Defaults, Draft};
 
 /// The records that a new cluster starts with.
 pub fn bootstrap(cluster_id: &str) -> Vec<Record> {
@@ -19,7 +20,7 @@ pub(crate) fn elr_enabled(image: &Image) -> bool {
 }
 
 /// Changes all features or none.
-pub(crate) fn update(draft: &mut Draft, changes: &[FeatureChange]) -> Result<(), ApiError> {
+pub(crate) fn update(draft: &mut Draft, changes: &[FeatureChange], defaults: &Defaults) -> Result<(), ApiError> {
     for change in changes {
         check(draft.image(), change).map_err(|why| {
             let text = format!("Invalid update version {} for feature {}. {why}", change.level, change.name);
@@ -28,6 +29,9 @@ pub(crate) fn update(draft: &mut Draft, changes: &[FeatureChange]) -> Result<(),
     }
     for change in changes {
         draft.push(Record::FeatureLevel { name: change.name.clone(), level: change.level });
+        if change.name == features::ELIGIBLE_LEADER_REPLICAS {
+            sweep_topics(draft, defaults, |_| true, |p| !p.elr.is_empty());
+        }
     }
     Ok(())
 }
@@ -60,6 +64,13 @@ fn check(image: &Image, change: &FeatureChange) -> Result<(), String> {
     if level < current && change.name == features::METADATA_VERSION {
         // Records of the higher level may be in use already, and older software cannot read them.
         return Err("The metadata version cannot be lowered.".to_owned());
+    }
+    if level == 0
+        && change.name == features::ELIGIBLE_LEADER_REPLICAS
+        && let Some(topic) = image.topics().find(|t| t.partitions.iter().any(|p| p.isr.is_empty()))
+    {
+        // Without eligible replicas nothing would tell any more who may lead it.
+        return Err(format!("A partition of {} has no replica in sync; start its brokers first.", topic.name));
     }
     Ok(())
 }

@@ -53,7 +53,7 @@ fn one(draft: &mut Draft, wanted: &MorePartitions, loads: &mut Loads, cx: &mut C
         Some(assignments) => manual(draft, assignments, factor)?,
         None => {
             let factor = i16::try_from(factor).unwrap_or(i16::MAX);
-            place(draft.image(), loads, (more, factor), cx.rng)?
+            place((draft.image(), &topic.partitions), loads, (more, factor), cx.rng)?
         }
     };
     append(draft, &topic, parts);

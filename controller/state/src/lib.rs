@@ -84,7 +84,7 @@ pub fn decide_into(draft: &mut Draft, command: &Command, cx: &mut Cx<'_>) -> Rep
             Reply::AlterPartitionReassignments(reassign::partitions(draft, partitions, *allow_rf_change, cx.defaults))
         }
         Command::UpdateFeatures { changes, validate_only } => {
-            Reply::UpdateFeatures(draft.maybe(*validate_only, |draft| features::update(draft, changes)))
+            Reply::UpdateFeatures(draft.maybe(*validate_only, |draft| features::update(draft, changes, cx.defaults)))
         }
         Command::AllocateProducerIds { broker, broker_epoch } => {
             Reply::AllocateProducerIds(producer_ids::allocate(draft, *broker, *broker_epoch))

@@ -1,9 +1,11 @@
-//! Which brokers get the replicas of new partitions: leaders and replicas evenly over brokers, replicas of one
-//! partition over racks.
+//! Which brokers get the replicas of new partitions: replicas of one partition over racks, then leaders and replicas of
+//! one topic evenly over brokers, then those of all topics. Kafka (`StripedReplicaPlacer`) reaches the first two by
+//! dealing brokers out in turn; here they are counted, so that topics of one partition are spread as well, and a broker
+//! that is new does not get every partition of the next topic.
 
 use std::collections::BTreeMap;
 
-use millrace_metadata::{DirId, Image, NodeId, PartitionImage};
+use millrace_metadata::{BrokerImage, DirId, Image, NodeId, PartitionImage};
 use rand::RngCore;
 
 #[derive(Debug, Clone)]
@@ -12,6 +14,13 @@ struct Load {
     active: bool,
     /// Index of the rack; brokers without one share a rack of their own kind, as in Kafka.
     rack: usize,
+    all: Held,
+    /// Of the topic that is being placed.
+    topic: Held,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Held {
     leaders: u32,
     replicas: u32,
 }
@@ -30,25 +39,36 @@ impl Loads {
             let next = racks.len();
             racks.entry(broker.rack.as_deref()).or_insert(next);
         }
-        let mut brokers: Vec<Load> = image
-            .brokers()
-            .map(|b| Load { id: b.id, active: b.is_active(), rack: racks[&b.rack.as_deref()], leaders: 0, replicas: 0 })
-            .collect();
+        let load = |b: &BrokerImage| Load {
+            id: b.id,
+            active: b.is_active(),
+            rack: racks[&b.rack.as_deref()],
+            all: Held::default(),
+            topic: Held::default(),
+        };
+        let mut loads = Loads { brokers: image.brokers().map(|b| load(b)).collect(), racks: racks.len() };
         // One broker has no choice to make.
-        if brokers.len() > 1 {
-            let at: BTreeMap<NodeId, usize> = brokers.iter().enumerate().map(|(i, b)| (b.id, i)).collect();
-            for partition in image.topics_by_id().flat_map(|t| &t.partitions) {
-                for replica in &partition.replicas {
-                    if let Some(at) = at.get(replica) {
-                        brokers[*at].replicas += 1;
-                    }
-                }
-                if let Some(at) = partition.replicas.first().and_then(|preferred| at.get(preferred)) {
-                    brokers[*at].leaders += 1;
-                }
+        if loads.brokers.len() > 1 {
+            image.topics_by_id().flat_map(|t| &t.partitions).for_each(|p| loads.count(p, |load| &mut load.all));
+        }
+        loads
+    }
+
+    /// Another topic is placed, which has these partitions already.
+    pub fn begin_topic(&mut self, partitions: &[PartitionImage]) {
+        self.brokers.iter_mut().for_each(|b| b.topic = Held::default());
+        partitions.iter().for_each(|p| self.count(p, |load| &mut load.topic));
+    }
+
+    fn count(&mut self, partition: &PartitionImage, held: impl Fn(&mut Load) -> &mut Held) {
+        for (place, replica) in partition.replicas.iter().enumerate() {
+            // Sorted by id.
+            if let Ok(at) = self.brokers.binary_search_by_key(replica, |b| b.id) {
+                let held = held(&mut self.brokers[at]);
+                held.replicas += 1;
+                held.leaders += u32::from(place == 0);
             }
         }
-        Loads { brokers, racks: racks.len() }
     }
 
     /// Replicas of one new partition, the preferred leader first, counted as placed. The error says why not.
@@ -71,13 +91,17 @@ impl Loads {
                 // A fenced broker is the last resort, and never the leader while another one is active.
                 .min_by_key(|i| {
                     let b = &self.brokers[*i];
-                    let leaders = if leading { b.leaders } else { 0 };
-                    (leading && !b.active, on_rack[b.rack], !b.active, leaders, b.replicas)
+                    let leaders = |held: Held| if leading { held.leaders } else { 0 };
+                    let even = (leaders(b.topic), b.topic.replicas, leaders(b.all), b.all.replicas);
+                    (leading && !b.active, on_rack[b.rack], !b.active, even)
                 });
             if let Some(best) = best {
-                on_rack[self.brokers[best].rack] += 1;
-                self.brokers[best].replicas += 1;
-                self.brokers[best].leaders += u32::from(leading);
+                let broker = &mut self.brokers[best];
+                on_rack[broker.rack] += 1;
+                for held in [&mut broker.all, &mut broker.topic] {
+                    held.replicas += 1;
+                    held.leaders += u32::from(leading);
+                }
                 chosen.push(best);
             }
         }

@@ -7,6 +7,7 @@ use millrace_metadata::{ApiError, ErrorCode, NodeId, TopicImage};
 use crate::change::Change;
 use crate::create::validate_assignment;
 use crate::draft::unclean_allowed;
+use crate::features::elr_enabled;
 use crate::{Defaults, Draft};
 
 pub(crate) fn partitions(
@@ -51,19 +52,21 @@ fn change(
     let topic = find(draft, wanted)?;
     validate_assignment(draft.image(), target, None)?;
     let partition = topic.partition(wanted.partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    let original = partition.replicas.iter().filter(|r| !partition.adding.contains(r)).count();
-    if !allow_rf_change && target.len() != original {
-        let text = format!("The replication factor is {original}, and the request does not allow to change it.");
+    let factor = partition.replicas.iter().filter(|r| !partition.removing.contains(r)).count();
+    if !allow_rf_change && target.len() != factor {
+        let text = format!("The replication factor is {factor}, and the request does not allow to change it.");
         return Err(ApiError::new(ErrorCode::InvalidReplicationFactor, text));
     }
-    let mut removing = nodes(partition.replicas.iter().copied().filter(|r| !target.contains(r)));
+    // A second reassignment replaces the first. Who was on its way in and is not wanted any more leaves at once, unless
+    // it is in sync: then it stays until those that are wanted are in sync, and counts as added and removed, so that a
+    // cancellation still leads back to where the first one began (Kafka keeps it as if it had always been a replica).
+    let original = |r: &NodeId| !partition.adding.contains(r);
+    let leaving = |r: &NodeId| !target.contains(r) && (original(r) || partition.isr.contains(r));
+    let mut removing = nodes(partition.replicas.iter().copied().filter(leaving));
     removing.sort_unstable();
-    let mut adding = nodes(target.iter().copied().filter(|r| !partition.replicas.contains(r)));
-    adding.sort_unstable();
-    // A second reassignment during the first keeps those that are still on their way in.
-    let joining = partition.adding.iter().copied().filter(|r| target.contains(r) && !partition.isr.contains(r));
-    joining.for_each(|r| adding.push(r));
     let replicas = nodes(target.iter().copied().chain(removing.iter().copied()));
+    let mut adding = nodes(replicas.iter().copied().filter(|r| !partition.replicas.contains(r) || !original(r)));
+    adding.sort_unstable();
     let change = Change::new(draft.image(), (&topic, wanted.partition), defaults);
     if let Some(record) = change.and_then(|c| c.assignment(replicas, adding, removing).build()) {
         draft.push(record);
@@ -80,14 +83,18 @@ fn cancel(draft: &mut Draft, wanted: &Reassignment, defaults: &Defaults) -> Resu
     let stays = |r: &NodeId| !partition.adding.contains(r);
     let replicas = nodes(partition.replicas.iter().copied().filter(stays));
     let mut isr = nodes(partition.isr.iter().copied().filter(stays));
-    if isr.is_empty() && partition.elr.iter().all(|r| !stays(r)) {
+    let change = Change::new(draft.image(), (&topic, wanted.partition), defaults);
+    let eligible = |c: &Change<'_>| partition.elr.iter().any(|r| stays(r) && c.acceptable(*r));
+    if isr.is_empty() && !change.as_ref().is_some_and(eligible) {
+        // Only replicas that were on their way in hold everything (`PartitionReassignmentRevert`).
         if !unclean_allowed(draft.image(), &topic, defaults) {
             let text = "Going back would need an unclean leader election, which the topic does not allow.";
             return Err(ApiError::new(ErrorCode::InvalidReplicaAssignment, text));
         }
-        isr = replicas.clone();
+        if !elr_enabled(draft.image()) {
+            isr.extend(replicas.first().copied());
+        }
     }
-    let change = Change::new(draft.image(), (&topic, wanted.partition), defaults);
     let built = change.and_then(|c| c.isr(isr).assignment(replicas, Nodes::new(), Nodes::new()).build());
     if let Some(record) = built {
         draft.push(record);

@@ -36,6 +36,7 @@ fn brokers(image: &Image) -> impl Iterator<Item = Record> + '_ {
         fenced: b.fenced,
         in_controlled_shutdown: b.in_controlled_shutdown,
         index: b.registered_at,
+        shutdown_at: b.shutdown_at,
     })
 }
 

@@ -127,6 +127,8 @@ fn a_controlled_shutdown_hands_everything_over_first() {
     cluster.sessions.heard(3, behind);
     assert!(!heart(cluster.beat(1, stop)).should_shutdown);
     cluster.sessions.heard(3, ahead);
+    // What happens meanwhile keeps nobody waiting.
+    cluster.create(NewTopic::new("b", 1, 1)).unwrap();
     let state = heart(cluster.beat(1, stop));
     assert!(state.should_shutdown && state.fenced);
     assert!(cluster.image.broker(1).unwrap().fenced);
@@ -155,6 +157,26 @@ fn a_failed_directory_takes_only_its_replicas() {
     assert_eq!(cluster.image.broker(3).unwrap().dirs, [dirs[1]]);
     assert_eq!((cluster.partition("a").leader, cluster.partition("b").leader), (1, 3));
     assert!(!cluster.partition("a").isr.contains(&3));
+}
+
+#[test]
+fn eligible_replicas_are_switched_off_only_while_all_is_in_sync() {
+    use FeatureChangeKind::SafeDowngrade;
+    let elr = features::ELIGIBLE_LEADER_REPLICAS;
+    let mut cluster = Cluster::of(2);
+    cluster.assigned("a", &[1, 2]);
+    cluster.set("a", "min.insync.replicas", "2");
+    cluster.fence(1);
+    cluster.fence(2);
+    assert_eq!(update(&mut cluster, elr, 0, SafeDowngrade), Some(ErrorCode::InvalidUpdateVersion));
+    cluster.beat(2, |_| {});
+    assert_eq!(cluster.partition("a").elr[..], [1]);
+    assert_eq!(update(&mut cluster, elr, 0, SafeDowngrade), None);
+    let partition = cluster.partition("a");
+    assert_eq!((partition.leader, partition.elr.len()), (2, 0));
+    // As without eligible replicas: the last one in sync stays that.
+    cluster.fence(2);
+    assert_eq!((cluster.partition("a").leader, &cluster.partition("a").isr[..]), (-1, &[2][..]));
 }
 
 #[test]

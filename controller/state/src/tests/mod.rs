@@ -6,7 +6,7 @@ mod model;
 mod partitions;
 mod topics;
 
-use millrace_metadata::command::{Heartbeat, NewTopic};
+use millrace_metadata::command::{ConfigChange, ConfigOp, ConfigOpKind, Heartbeat, NewTopic};
 use millrace_metadata::ids::IncarnationId;
 use millrace_metadata::record::{BrokerRegistration, FeatureRange};
 use millrace_metadata::{ApiError, Command, DirId, ErrorCode, Image, NodeId, PartitionImage, Record, Reply, features};
@@ -22,6 +22,8 @@ pub(crate) struct Cluster {
     pub sessions: Sessions,
     pub now_ms: i64,
     pub rng: StdRng,
+    /// All that was agreed since the log was last emptied.
+    pub log: Vec<Record>,
 }
 
 impl Cluster {
@@ -34,6 +36,7 @@ impl Cluster {
             sessions: Sessions::new(9000),
             now_ms: 1_000_000,
             rng: StdRng::seed_from_u64(3),
+            log: Vec::new(),
         }
     }
 
@@ -45,18 +48,24 @@ impl Cluster {
     }
 
     pub fn decide(&mut self, command: &Command) -> (Vec<Record>, Reply) {
-        let Cluster { image, defaults, sessions, now_ms, rng } = self;
+        let Cluster { image, defaults, sessions, now_ms, rng, .. } = self;
         decide(image, command, &mut Cx { now_ms: *now_ms, rng, defaults, sessions })
     }
 
     /// Decides and applies as the next entry.
     pub fn run(&mut self, command: &Command) -> Reply {
         let (records, reply) = self.decide(command);
+        self.agree(records);
+        reply
+    }
+
+    /// Applies the records as the next entry.
+    pub fn agree(&mut self, records: Vec<Record>) {
         if !records.is_empty() {
             self.image.index += 1;
             records.iter().for_each(|r| self.image.apply(r));
+            self.log.extend(records);
         }
-        reply
     }
 
     pub fn register(&mut self, registration: BrokerRegistration, unclean: bool) -> Result<i64, ApiError> {
@@ -108,12 +117,13 @@ impl Cluster {
     }
 
     pub fn set(&mut self, topic: &str, key: &str, value: &str) {
-        let record = Record::Config {
-            resource: millrace_metadata::ConfigResource::topic(topic),
-            key: key.into(),
-            value: Some(value.into()),
+        let op = ConfigOp { key: key.into(), op: ConfigOpKind::Set, value: Some(value.into()) };
+        let resource = millrace_metadata::ConfigResource::topic(topic);
+        let changes = vec![ConfigChange { resource, ops: vec![op], replace: false }];
+        let Reply::AlterConfigs(results) = self.run(&Command::AlterConfigs { changes, validate_only: false }) else {
+            panic!("wrong reply")
         };
-        self.image.apply(&record);
+        results[0].1.clone().unwrap();
     }
 
     pub fn partition(&self, topic: &str) -> &PartitionImage {

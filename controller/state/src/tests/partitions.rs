@@ -1,7 +1,8 @@
 //! In-sync sets, elections, reassignments.
 
 use millrace_metadata::command::{IsrChange, NewTopic, Reassignment};
-use millrace_metadata::{ApiError, Command, ErrorCode, NodeId, Reply};
+use millrace_metadata::record::BrokerRegistration;
+use millrace_metadata::{ApiError, Command, DirId, ErrorCode, NodeId, Reply};
 
 use super::{Cluster, code, registration};
 use crate::{Draft, balance_leaders, elect_unclean};
@@ -122,6 +123,40 @@ fn an_unclean_stop_ends_eligibility() {
 }
 
 #[test]
+fn a_lower_minimum_ends_eligibility() {
+    // In sync alone is enough from now on, and what is committed then is not on those who were eligible before.
+    let mut cluster = Cluster::of(2);
+    cluster.assigned("led", &[1, 2]);
+    cluster.assigned("lost", &[1, 2]);
+    for topic in ["led", "lost"] {
+        cluster.set(topic, "min.insync.replicas", "2");
+    }
+    cluster.fence(2);
+    assert_eq!(cluster.partition("led").elr[..], [2]);
+    cluster.set("led", "min.insync.replicas", "1");
+    assert!(cluster.partition("led").elr.is_empty());
+    // The same while nobody leads: it takes effect with the election.
+    cluster.fence(1);
+    cluster.set("lost", "min.insync.replicas", "1");
+    assert_eq!(cluster.partition("lost").elr.len(), 2);
+    cluster.beat(1, |_| {});
+    let partition = cluster.partition("lost");
+    assert_eq!((partition.leader, &partition.isr[..], partition.elr.len()), (1, &[1][..], 0));
+}
+
+#[test]
+fn what_was_in_a_lost_directory_is_not_eligible() {
+    let mut cluster = Cluster::of(2);
+    cluster.assigned("a", &[2, 1]);
+    cluster.set("a", "min.insync.replicas", "2");
+    cluster.fence(2);
+    assert_eq!(cluster.partition("a").elr[..], [2]);
+    let other = BrokerRegistration { dirs: vec![DirId([99; 16])], ..registration(2, 2) };
+    cluster.register(other, false).unwrap();
+    assert!(cluster.partition("a").elr.is_empty());
+}
+
+#[test]
 fn a_dead_last_known_leader_is_not_elected() {
     let mut cluster = Cluster::of(2);
     cluster.assigned("a", &[1, 2]);
@@ -146,12 +181,16 @@ fn unclean_elections_only_where_configured() {
     cluster.fence(1);
     assert_eq!((cluster.partition("safe").leader, cluster.partition("fast").leader), (-1, -1));
     cluster.set("fast", "unclean.leader.election.enable", "true");
+    let partition = cluster.partition("fast");
+    assert_eq!((partition.leader, &partition.isr[..], partition.recovering), (2, &[2][..], true));
+    assert_eq!(cluster.partition("safe").leader, -1);
+    // A setting of the controller's file changes with a restart: the sweep finds what it concerns.
     let mut draft = Draft::new(cluster.image.clone());
     elect_unclean(&mut draft, &cluster.defaults);
-    assert_eq!(draft.len(), 1);
-    let partition = draft.image().partition("fast", 0).unwrap();
-    assert_eq!((partition.leader, &partition.isr[..], partition.recovering), (2, &[2][..], true));
-    assert_eq!(draft.image().partition("safe", 0).unwrap().leader, -1);
+    assert!(draft.is_empty());
+    cluster.defaults.topic.0.unclean_leader_election_enable = true;
+    elect_unclean(&mut draft, &cluster.defaults);
+    assert_eq!(draft.image().partition("safe", 0).unwrap().leader, 2);
 }
 
 fn elect(cluster: &mut Cluster, unclean: bool, topic: &str, partition: i32) -> Option<ErrorCode> {
@@ -252,6 +291,39 @@ fn a_reassignment_can_be_cancelled() {
 }
 
 #[test]
+fn a_second_reassignment_replaces_the_first() {
+    let mut cluster = Cluster::of(5);
+    cluster.assigned("a", &[1, 2]);
+    reassign(&mut cluster, "a", Some(&[3, 4])).unwrap();
+    shrink(&mut cluster, "a", &[1, 2, 3]);
+    // 4 was not in sync yet and is forgotten; 3 was and stays until the new ones are there.
+    reassign(&mut cluster, "a", Some(&[5, 2])).unwrap();
+    let partition = cluster.partition("a");
+    assert_eq!(partition.replicas[..], [5, 2, 1, 3]);
+    assert_eq!((&partition.adding[..], &partition.removing[..]), (&[3, 5][..], &[1, 3][..]));
+    // Back to where it began.
+    reassign(&mut cluster, "a", None).unwrap();
+    let partition = cluster.partition("a");
+    assert_eq!((&partition.replicas[..], &partition.isr[..]), (&[2, 1][..], &[1, 2][..]));
+    assert!(!partition.is_reassigning());
+}
+
+#[test]
+fn a_cancellation_that_needs_an_unclean_election_is_refused() {
+    let mut cluster = Cluster::of(3);
+    cluster.assigned("a", &[1, 2]);
+    reassign(&mut cluster, "a", Some(&[3, 2])).unwrap();
+    shrink(&mut cluster, "a", &[1, 3]);
+    cluster.fence(1);
+    assert_eq!(cluster.partition("a").isr[..], [3]);
+    assert_eq!(code(reassign(&mut cluster, "a", None)), Some(ErrorCode::InvalidReplicaAssignment));
+    cluster.set("a", "unclean.leader.election.enable", "true");
+    reassign(&mut cluster, "a", None).unwrap();
+    let partition = cluster.partition("a");
+    assert_eq!((&partition.replicas[..], partition.leader, partition.recovering), (&[2, 1][..], 2, true));
+}
+
+#[test]
 fn reassignments_on_one_node() {
     use ErrorCode::*;
     let mut cluster = Cluster::of(1);
@@ -271,6 +343,9 @@ fn the_replication_factor_changes_only_if_allowed() {
     let Reply::AlterPartitionReassignments(mut results) = cluster.run(&command) else { panic!() };
     assert_eq!(code(results.remove(0).1), Some(ErrorCode::InvalidReplicationFactor));
     assert_eq!(reassign(&mut cluster, "a", Some(&[1, 2])), Ok(()));
+    // During a reassignment, what counts is the factor that it leads to.
+    let Reply::AlterPartitionReassignments(mut results) = cluster.run(&command) else { panic!() };
+    assert_eq!(results.remove(0).1, Ok(()));
     shrink(&mut cluster, "a", &[1, 2]);
     assert_eq!(cluster.partition("a").replicas[..], [1, 2]);
     assert_eq!(reassign(&mut cluster, "a", Some(&[2])), Ok(()));

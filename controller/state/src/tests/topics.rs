@@ -139,6 +139,42 @@ fn leaders_and_replicas_are_spread_evenly() {
 }
 
 #[test]
+fn a_new_broker_does_not_get_every_new_partition() {
+    let mut cluster = Cluster::of(3);
+    cluster.create(NewTopic::new("old", 300, 1)).unwrap();
+    cluster.join(4, None);
+    cluster.create(NewTopic::new("new", 12, 1)).unwrap();
+    let count =
+        |topic: &str, id| cluster.image.topic(topic).unwrap().partitions.iter().filter(|p| p.leader == id).count();
+    assert!((1..=4).all(|id| count("new", id) == 3));
+    // Topics of one partition go where there is least.
+    for i in 0..10 {
+        cluster.create(NewTopic::new(format!("one{i}"), 1, 1)).unwrap();
+        assert_eq!(cluster.partition(&format!("one{i}")).leader, 4);
+    }
+}
+
+#[test]
+fn racks_first_then_an_even_share_within_each() {
+    let mut cluster = Cluster::empty();
+    for id in 1..=6 {
+        cluster.join(id, Some(["a", "b", "c"][id as usize % 3]));
+    }
+    cluster.create(NewTopic::new("t", 60, 3)).unwrap();
+    grow(&mut cluster, "t", 90, None);
+    let mut leaders = std::collections::BTreeMap::<NodeId, usize>::new();
+    let mut replicas = leaders.clone();
+    for partition in &cluster.image.topic("t").unwrap().partitions {
+        let racks: std::collections::BTreeSet<NodeId> = partition.replicas.iter().map(|r| r % 3).collect();
+        assert_eq!(racks.len(), 3);
+        *leaders.entry(partition.leader).or_default() += 1;
+        partition.replicas.iter().for_each(|r| *replicas.entry(*r).or_default() += 1);
+    }
+    assert!(leaders.values().all(|n| *n == 15), "{leaders:?}");
+    assert!(replicas.values().all(|n| *n == 45), "{replicas:?}");
+}
+
+#[test]
 fn replicas_of_one_partition_are_on_different_racks() {
     let mut cluster = Cluster::empty();
     for (id, rack) in [(1, "a"), (2, "a"), (3, "b"), (4, "b"), (5, "c"), (6, "c")] {
