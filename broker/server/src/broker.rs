@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::config::LiveConfig;
+use crate::glue::replication::Meters;
 use crate::metrics::Metrics;
 use crate::net::AnswerMemory;
 use crate::run::logging::Loggers;
@@ -51,6 +52,8 @@ pub struct Broker {
     pub authorizer: Arc<Authorizer>,
     /// Counters of requests.
     pub metrics: Metrics,
+    /// Counters of replication.
+    pub meters: Arc<Meters>,
     /// Bytes of answers that wait for slow readers.
     pub answers: AnswerMemory,
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millrace_metadata::error::ErrorCode;
-use millrace_replica::{FetchData, FetchSpec, Isolation, Partition, Waiter};
+use millrace_replica::{FetchData, FetchSpec, Isolation, Partition, ReadError, Reader, Waiter};
 use tokio::time::Instant;
 
 use crate::api::codes;
@@ -23,6 +23,36 @@ pub struct Limits {
     pub max_wait: Duration,
     /// What the reader may see.
     pub isolation: Isolation,
+    pub who: Who,
+}
+
+/// Who reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    /// A consumer that reads from leaders only.
+    Consumer,
+    /// A consumer that followers may serve as well (KIP-392).
+    ConsumerAnywhere,
+    /// A replica that follows.
+    Replica {
+        id: i32,
+        /// Of its registration, -1 if it does not say.
+        broker_epoch: i64,
+        /// Steady time, in ms.
+        now_ms: i64,
+    },
+}
+
+impl Who {
+    fn reader(self, wanted: &Wanted) -> Reader {
+        match self {
+            Who::Consumer => Reader::Consumer,
+            Who::ConsumerAnywhere => Reader::ConsumerAnywhere,
+            Who::Replica { id, broker_epoch, now_ms } => {
+                Reader::Replica { id, broker_epoch, log_start: wanted.log_start, now_ms }
+            }
+        }
+    }
 }
 
 /// A partition to read, or why it cannot be.
@@ -43,6 +73,11 @@ impl Item {
     /// A partition that the client may not read, or that does not exist.
     pub fn unreadable(error: ErrorCode, wanted: Wanted) -> Self {
         Self { partition: Err(error), wanted, looked_up: false }
+    }
+
+    /// The partition, if it is here.
+    pub fn partition(&self) -> Option<&Arc<Partition>> {
+        self.partition.as_ref().ok()
     }
 
     /// A partition that exists, and cannot be read here.
@@ -68,7 +103,10 @@ pub struct Found {
     pub lists_aborted: bool,
     /// Whole batches.
     pub batches: Vec<Bytes>,
-    bytes: usize,
+    /// Their length.
+    pub bytes: usize,
+    /// Nothing was read, and the bounds of the whole fetch may be the reason.
+    pub starved: bool,
     seen: u64,
 }
 
@@ -83,6 +121,7 @@ impl Found {
             lists_aborted,
             batches: Vec::new(),
             bytes: 0,
+            starved: false,
             seen: 0,
         }
     }
@@ -97,12 +136,13 @@ impl Found {
             lists_aborted: isolation == Isolation::ReadCommitted,
             batches: data.batches,
             bytes: data.bytes,
+            starved: false,
             seen: data.seen,
         }
     }
 
     /// Whether the client must hear of it without delay.
-    fn is_urgent(&self) -> bool {
+    pub fn is_urgent(&self) -> bool {
         self.error != ErrorCode::None || self.diverging.is_some()
     }
 }
@@ -113,8 +153,7 @@ pub async fn read(items: &[Item], limits: Limits) -> Vec<Found> {
     let deadline = Instant::now() + limits.max_wait;
     let found = read_once(items, limits).await;
     let bytes: usize = found.iter().map(|found| found.bytes).sum();
-    let enough = bytes >= limits.min_bytes || items.is_empty() || found.iter().any(Found::is_urgent);
-    if enough || limits.max_wait.is_zero() {
+    if items.is_empty() || limits.max_wait.is_zero() || is_enough(&found, limits) {
         return found;
     }
     let waiter = Waiter::new(limits.min_bytes - bytes);
@@ -129,12 +168,19 @@ pub async fn read(items: &[Item], limits: Limits) -> Vec<Found> {
     read_once(items, limits).await
 }
 
-async fn read_once(items: &[Item], limits: Limits) -> Vec<Found> {
+/// Whether what was found is worth an answer without further delay.
+pub fn is_enough(found: &[Found], limits: Limits) -> bool {
+    let bytes: usize = found.iter().map(|found| found.bytes).sum();
+    bytes >= limits.min_bytes || found.iter().any(Found::is_urgent)
+}
+
+/// Reads all partitions in order.
+pub async fn read_once(items: &[Item], limits: Limits) -> Vec<Found> {
     let mut left = limits.max_bytes;
     let mut at_least_one = true;
     let mut all = Vec::with_capacity(items.len());
     for item in items {
-        let found = read_one(item, limits.isolation, left, at_least_one).await;
+        let found = read_one(item, limits, left, at_least_one).await;
         left = left.saturating_sub(found.bytes);
         at_least_one &= found.bytes == 0;
         all.push(found);
@@ -142,22 +188,34 @@ async fn read_once(items: &[Item], limits: Limits) -> Vec<Found> {
     all
 }
 
-async fn read_one(item: &Item, isolation: Isolation, left: usize, at_least_one: bool) -> Found {
+async fn read_one(item: &Item, limits: Limits, left: usize, at_least_one: bool) -> Found {
     let partition = match &item.partition {
         Ok(partition) => partition,
         Err(error) => return Found::failed(*error, !item.looked_up),
     };
+    let wanted = usize::try_from(item.wanted.max_bytes).unwrap_or(0);
     let spec = FetchSpec {
         offset: item.wanted.offset,
-        max_bytes: usize::try_from(item.wanted.max_bytes).unwrap_or(0).min(left),
+        max_bytes: wanted.min(left),
         at_least_one,
-        isolation,
+        reader: limits.who.reader(&item.wanted),
+        isolation: limits.isolation,
         // Fetch takes every negative epoch for none, unlike the other requests.
         current_leader_epoch: item.wanted.leader_epoch.max(-1),
         last_fetched_epoch: item.wanted.last_fetched_epoch,
     };
     match partition.read(spec).await {
-        Ok(data) => Found::data(data, isolation),
-        Err(error) => Found::failed(codes::read(&error), false),
+        Ok(data) => {
+            let starved = data.bytes == 0 && !at_least_one && left < wanted;
+            Found { starved, ..Found::data(data, limits.isolation) }
+        }
+        Err(error) => {
+            let mut found = Found::failed(codes::read(&error), false);
+            if let (ReadError::OutOfRange { log_start, .. }, Who::Replica { .. }) = (&error, limits.who) {
+                // A follower that fell behind the log's start begins again there.
+                found.log_start_offset = *log_start;
+            }
+            found
+        }
     }
 }

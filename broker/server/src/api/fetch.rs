@@ -7,17 +7,18 @@ use std::time::Duration;
 
 use millrace_metadata::error::ErrorCode;
 use millrace_metadata::image::{Image, TopicImage};
-use millrace_replica::Isolation;
+use millrace_replica::{Feed, Isolation};
 use millrace_security::Operation;
 use millrace_wire::fetch::{EpochEnd, FetchPartition, FetchResponse, FetchTopic, Leader, NodeEndpoint};
 use millrace_wire::kp::messages::FetchRequest;
+use tokio::time::Instant;
 
 use super::codes;
 use super::convert::topic_id;
 use super::{Answer, Cx};
 use crate::nodes;
-use crate::reads::{self, Found, Item, Limits};
-use crate::sessions::{Ask, Context, Outcome, Target, TargetTopic, Targets, TopicKey, Verdict, Wanted};
+use crate::reads::{self, Found, Item, Limits, Who};
+use crate::sessions::{Ask, Context, Follower, Outcome, Target, TargetTopic, Targets, TopicKey, Verdict, Wanted};
 
 /// First version that names topics by id.
 const TOPIC_IDS: i16 = 13;
@@ -27,8 +28,12 @@ const LEADER_HINTS: i16 = 16;
 const ZSTD: i16 = 10;
 /// Last version whose clients do not know KAFKA_STORAGE_ERROR.
 const NO_STORAGE_ERROR: i16 = 5;
+/// First version whose consumers say where they are, and may be served by followers (KIP-392).
+const RACKS: i16 = 11;
 /// First version with the follower's id in a structure of its own.
 const REPLICA_STATE: i16 = 15;
+/// Replica id of a consumer.
+const CONSUMER: i32 = -1;
 /// `isolation_level` of a consumer that wants only what is committed.
 const READ_COMMITTED: i8 = 1;
 
@@ -36,7 +41,7 @@ const READ_COMMITTED: i8 = 1;
 pub fn handle(cx: Cx, request: FetchRequest) -> impl Future<Output = Answer<FetchResponse>> + Send + 'static {
     let replica = replica_id(&cx, &request);
     let opened = cx.broker.sessions.open(cx.broker.clock.now_ms(), ask(&cx, &request, replica));
-    let how = How { replica, limits: limits(&cx, &request, replica) };
+    let how = How { replica, limits: limits(&cx, &request, replica), turn: request.session_epoch };
     drop(request);
     async move {
         match opened {
@@ -53,6 +58,8 @@ struct How {
     /// The follower that asks, negative for a consumer.
     replica: i32,
     limits: Limits,
+    /// A number that is another one for each request of a session.
+    turn: i32,
 }
 
 fn replica_id(cx: &Cx, request: &FetchRequest) -> i32 {
@@ -63,12 +70,21 @@ fn replica_id(cx: &Cx, request: &FetchRequest) -> i32 {
 }
 
 fn limits(cx: &Cx, request: &FetchRequest, replica: i32) -> Limits {
+    let who = match replica {
+        id @ 0.. => {
+            let broker_epoch = request.replica_state.replica_epoch;
+            Who::Replica { id, broker_epoch, now_ms: cx.broker.clock.steady_ms() }
+        }
+        CONSUMER if cx.version() >= RACKS => Who::ConsumerAnywhere,
+        _ => Who::Consumer,
+    };
     let max_bytes = request.max_bytes.max(0).min(cx.broker.config.current().fetch_max_bytes) as usize;
     let max_bytes = cx.broker.answers.allowance(max_bytes);
     Limits {
         max_bytes,
         min_bytes: (request.min_bytes.max(0) as usize).min(max_bytes),
         max_wait: Duration::from_millis(request.max_wait_ms.max(0) as u64),
+        who,
         isolation: match (replica, request.isolation_level) {
             (0.., _) => Isolation::LogEnd,
             (_, READ_COMMITTED) => Isolation::ReadCommitted,
@@ -102,16 +118,78 @@ fn ask(cx: &Cx, request: &FetchRequest, replica: i32) -> Ask {
         let key = key(&topic.topic, topic.topic_id);
         forgotten.extend(topic.partitions.iter().map(|partition| (key.clone(), *partition)));
     }
-    Ask { id: request.session_id, epoch: request.session_epoch, by_topic_id, follower: replica >= 0, wanted, forgotten }
+    let follower = (replica >= 0).then(|| Follower { eager: cx.broker.config.current().replication.rack_aware });
+    Ask { id: request.session_id, epoch: request.session_epoch, by_topic_id, follower, wanted, forgotten }
 }
 
 async fn fetch(cx: &Cx, mut context: Context, how: How) -> FetchResponse {
+    if let Some(feed) = context.feed() {
+        return feed_follower(cx, context, &feed, how).await;
+    }
     let targets = context.targets();
     let items = items(cx, &mut context, &targets, &how);
     let found = reads::read(&items, how.limits).await;
     let outcomes: Vec<Outcome> = found.iter().map(outcome).collect();
     let verdict = context.finish(&cx.broker.sessions, cx.broker.clock.now_ms(), &targets, &outcomes);
     respond(cx, verdict, targets, found)
+}
+
+/// Answers a follower within its session. Looked at are the partitions that the request names, and those that have news
+/// of themselves: with thousands of them, the idle ones cost nothing.
+async fn feed_follower(cx: &Cx, mut context: Context, feed: &Arc<Feed>, how: How) -> FetchResponse {
+    let deadline = Instant::now() + how.limits.max_wait;
+    let mut slots = context.named();
+    let targets = context.targets_of(&slots);
+    let items = items(cx, &mut context, &targets, &how);
+    register(&mut context, feed, &targets, &items, how.replica);
+    merge(&mut slots, feed.take(), how.turn);
+    let mut read = read_slots(cx, &mut context, &slots, &how).await;
+    if !how.limits.max_wait.is_zero() && !reads::is_enough(&read.1, how.limits) {
+        // Woken or not, what is there by now is the answer.
+        drop(tokio::time::timeout_at(deadline, feed.woken()).await);
+        merge(&mut slots, feed.take(), how.turn);
+        read = read_slots(cx, &mut context, &slots, &how).await;
+    }
+    let (targets, found) = read;
+    let outcomes: Vec<Outcome> = found.iter().map(outcome).collect();
+    let failed = targets.partitions.iter().zip(&found).filter(|(_, found)| found.error != ErrorCode::None);
+    context.set_fed(failed.map(|(target, _)| (target.slot, false)));
+    let verdict = context.finish(&cx.broker.sessions, cx.broker.clock.now_ms(), &targets, &outcomes);
+    for (target, found) in targets.partitions.iter().zip(&found) {
+        if found.starved || verdict.error.is_some() {
+            feed.put_back(target.slot);
+        }
+    }
+    cx.broker.meters.replicated_out(found.iter().map(|found| found.bytes).sum());
+    respond(cx, verdict, targets, found)
+}
+
+async fn read_slots(cx: &Cx, context: &mut Context, slots: &[u32], how: &How) -> (Targets, Vec<Found>) {
+    let targets = context.targets_of(slots);
+    let items = items(cx, context, &targets, how);
+    let found = reads::read_once(&items, how.limits).await;
+    (targets, found)
+}
+
+/// Has partitions that are new in the session tell its feed of news.
+fn register(context: &mut Context, feed: &Arc<Feed>, targets: &Targets, items: &[Item], replica: i32) {
+    let pairs = targets.partitions.iter().zip(items).filter(|(target, _)| !target.fed);
+    let fed: Vec<(u32, bool)> = pairs
+        .filter_map(|(target, item)| Some((target.slot, item.partition()?.feed(replica, feed, target.slot))))
+        .collect();
+    context.set_fed(fed.into_iter());
+}
+
+/// Adds slots, each of which is to be listed once. The order turns from request to request, so that every partition
+/// gets its share of bounded answers.
+fn merge(slots: &mut Vec<u32>, news: Vec<u32>, turn: i32) {
+    slots.extend(news);
+    slots.sort_unstable();
+    slots.dedup();
+    if !slots.is_empty() {
+        let by = turn.unsigned_abs() as usize % slots.len();
+        slots.rotate_left(by);
+    }
 }
 
 fn outcome(found: &Found) -> Outcome {

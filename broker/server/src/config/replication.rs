@@ -15,6 +15,8 @@ pub struct ReplicationConfig {
     pub fetch_min_bytes: i32,
     pub fetch_wait_ms: u32,
     pub backoff_ms: u32,
+    /// How often high watermarks are written down.
+    pub checkpoint_interval_ms: u64,
     /// Silence, or lag, after which a replica is not in sync.
     pub lag_time_max_ms: i64,
     pub socket_timeout_ms: u32,
@@ -41,6 +43,7 @@ pub(super) fn replication(read: &Reader<'_>) -> Result<ReplicationConfig, String
         fetch_min_bytes: read.number("replica.fetch.min.bytes"),
         fetch_wait_ms: read.number("replica.fetch.wait.max.ms"),
         backoff_ms: read.number("replica.fetch.backoff.ms"),
+        checkpoint_interval_ms: read.number("replica.high.watermark.checkpoint.interval.ms"),
         lag_time_max_ms: read.number("replica.lag.time.max.ms"),
         socket_timeout_ms: read.number("replica.socket.timeout.ms"),
         receive_buffer: usize::try_from(read.number::<i64>("replica.socket.receive.buffer.bytes")).ok(),

@@ -4,6 +4,7 @@ pub mod groups;
 mod offsets;
 mod plain;
 mod producer_ids;
+pub mod replication;
 
 pub use offsets::OffsetsPartitions;
 pub use producer_ids::ProducerIdBlocks;

@@ -30,6 +30,7 @@ use super::stores::{self, Opened};
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::config::{BrokerConfig, LiveConfig, Settings};
+use crate::glue::replication::{self, Meters, Replication};
 use crate::glue::{OffsetsPartitions, ProducerIdBlocks};
 use crate::http::{Http, HttpState};
 use crate::metrics::Metrics;
@@ -115,6 +116,7 @@ async fn serve(
 ) -> Result<Running, StartError> {
     let config = base.config.clone();
     let groups = start_groups(&base);
+    replication::configure(&base.replicas, &config);
     let (images, images_seen) = watch::channel(Arc::new(Image::default()));
     let (served, served_seen) = watch::channel(0);
     let follower = Follower {
@@ -147,6 +149,7 @@ async fn serve(
         following,
         tokio::spawn(member.stay(config.heartbeat_interval_ms.max(1) as u64)),
         tokio::spawn(options::maintain(base.replicas.clone(), base.live.clone(), broker.clock)),
+        tokio::spawn(Replication::of(&broker).run()),
         tokio::spawn(options::follow_settings(base.live.clone(), server.clone(), groups.clone())),
     ];
     let ready = Arc::new(AtomicBool::new(true));
@@ -198,6 +201,7 @@ fn assemble(
         clock: Clock,
         loggers,
         metrics: Metrics::default(),
+        meters: Arc::new(Meters::default()),
         answers: AnswerMemory::new(answers),
         authorizer: Arc::new(Authorizer::allow_all()),
     }

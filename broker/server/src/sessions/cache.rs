@@ -4,12 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use millrace_replica::Feed;
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::parts::Parts;
-use super::{Ask, Context, FINAL_EPOCH, INITIAL_EPOCH, NO_SESSION, Session, SessionError, State, next_epoch};
+use super::{
+    Ask, Context, FINAL_EPOCH, Follower, INITIAL_EPOCH, NO_SESSION, Session, SessionError, State, next_epoch,
+};
 
 /// A session that was idle for longer may be pushed out by any new one, in milliseconds
 /// (Kafka's `min.incremental.fetch.session.eviction.ms`).
@@ -70,7 +73,7 @@ impl FetchSessions {
             let parts = collect(&ask);
             return Ok(match ask.epoch {
                 FINAL_EPOCH => Context::Sessionless(parts),
-                _ => Context::Full { parts, by_topic_id: ask.by_topic_id, follower: ask.follower },
+                _ => Context::Full { parts, by_topic_id: ask.by_topic_id, feed: ask.follower.map(feed) },
             });
         }
         self.cache.lock().open_incremental(now_ms, &ask)
@@ -83,7 +86,8 @@ impl FetchSessions {
     }
 
     /// Makes a session if there is room, or room can be made; else 0.
-    pub(super) fn create(&self, now_ms: i64, privileged: bool, by_topic_id: bool, parts: Parts) -> i32 {
+    pub(super) fn create(&self, now_ms: i64, feed: Option<Arc<Feed>>, by_topic_id: bool, parts: Parts) -> i32 {
+        let privileged = feed.is_some();
         let mut cache = self.cache.lock();
         if parts.len() + cache.partitions > MAX_CACHED_PARTITIONS {
             return NO_SESSION;
@@ -93,7 +97,7 @@ impl FetchSessions {
         }
         let id = cache.new_id();
         let state = Mutex::new(State { epoch: next_epoch(INITIAL_EPOCH), parts });
-        let session = Arc::new(Session { id, privileged, by_topic_id, created_ms: now_ms, state });
+        let session = Arc::new(Session { id, by_topic_id, feed, created_ms: now_ms, state });
         cache.sessions.insert(id, Entry { session, used_ms: now_ms, size: 0 });
         cache.by_use.insert((now_ms, id));
         cache.touch(id, now_ms);
@@ -119,9 +123,8 @@ impl Cache {
             self.remove(ask.id);
             return Err(SessionError::NotFound);
         }
-        for (key, partition, wanted) in &ask.wanted {
-            state.parts.upsert(key, *partition, *wanted);
-        }
+        let upsert = |(key, partition, wanted): &(_, i32, _)| state.parts.upsert(key, *partition, *wanted);
+        let named = ask.wanted.iter().map(upsert).collect();
         state.parts.remove_all(ask.forgotten.iter().map(|(key, partition)| (key, *partition)));
         if state.parts.is_empty() {
             drop(state);
@@ -132,7 +135,11 @@ impl Cache {
         let epoch = state.epoch;
         drop(state);
         self.touch(ask.id, now_ms);
-        Ok(Context::Incremental { session, epoch })
+        if let Some(feed) = &session.feed {
+            // An earlier request of the session that is still parked ends.
+            feed.wake();
+        }
+        Ok(Context::Incremental { session, epoch, named })
     }
 
     /// A new session may push out one that is stale, or one that is worth less: a consumer's for a follower, or a
@@ -158,7 +165,7 @@ impl Cache {
     fn remove(&mut self, id: i32) {
         if let Some(entry) = self.sessions.remove(&id) {
             self.by_use.remove(&(entry.used_ms, id));
-            let key = (entry.session.privileged, entry.size, id);
+            let key = (entry.session.is_privileged(), entry.size, id);
             self.evictable_by_all.remove(&key);
             self.evictable_by_privileged.remove(&key);
             self.partitions -= entry.size;
@@ -169,7 +176,7 @@ impl Cache {
         let Some(entry) = self.sessions.get_mut(&id) else {
             return;
         };
-        let privileged = entry.session.privileged;
+        let privileged = entry.session.is_privileged();
         let size = entry.session.state.lock().parts.len();
         if entry.used_ms != now_ms {
             self.by_use.remove(&(entry.used_ms, id));
@@ -201,6 +208,10 @@ impl Cache {
             }
         }
     }
+}
+
+fn feed(follower: Follower) -> Arc<Feed> {
+    if follower.eager { Feed::new_eager() } else { Feed::new() }
 }
 
 fn collect(ask: &Ask) -> Parts {

@@ -12,6 +12,7 @@ mod parts;
 
 use std::sync::Arc;
 
+use millrace_replica::Feed;
 use parking_lot::Mutex;
 
 pub use cache::FetchSessions;
@@ -34,12 +35,19 @@ pub struct Ask {
     pub epoch: i32,
     /// Whether topics are named by id (v13 and later).
     pub by_topic_id: bool,
-    /// Whether a follower asks; its session is not pushed out by a consumer's.
-    pub follower: bool,
+    /// Whether a follower asks; its session is not pushed out by a consumer's, and knows which partitions have news.
+    pub follower: Option<Follower>,
     /// Partitions that are named in the request, in its order; the last mention of a partition counts.
     pub wanted: Vec<(TopicKey, i32, Wanted)>,
     /// Partitions that the session shall forget.
     pub forgotten: Vec<(TopicKey, i32)>,
+}
+
+/// A follower that asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Follower {
+    /// Whether it is to hear at once of a high watermark that moved: consumers read from it (KIP-392).
+    pub eager: bool,
 }
 
 /// Why a session could not be used. The client then falls back to a full request.
@@ -64,8 +72,8 @@ pub enum Context {
         parts: Parts,
         /// As in [`Ask`].
         by_topic_id: bool,
-        /// As in [`Ask`].
-        follower: bool,
+        /// Of a follower: what has news.
+        feed: Option<Arc<Feed>>,
     },
     /// A request within a session.
     Incremental {
@@ -73,6 +81,8 @@ pub enum Context {
         session: Arc<Session>,
         /// The epoch that the session must still have when the answer is made.
         epoch: i32,
+        /// Slots of the partitions that the request names.
+        named: Vec<u32>,
     },
 }
 
@@ -106,8 +116,9 @@ pub struct Verdict {
 #[derive(Debug)]
 pub struct Session {
     id: i32,
-    privileged: bool,
     by_topic_id: bool,
+    /// Of a follower's session.
+    feed: Option<Arc<Feed>>,
     created_ms: i64,
     state: Mutex<State>,
 }
@@ -136,6 +147,40 @@ impl Context {
         }
     }
 
+    /// What tells of news in a follower's session; `None` for consumers, and for a follower without a session.
+    pub fn feed(&self) -> Option<Arc<Feed>> {
+        match self {
+            Context::Sessionless(_) => None,
+            Context::Full { feed, .. } => feed.clone(),
+            Context::Incremental { session, .. } => session.feed.clone(),
+        }
+    }
+
+    /// Slots of the partitions that the request names.
+    pub fn named(&self) -> Vec<u32> {
+        match self {
+            Context::Sessionless(parts) | Context::Full { parts, .. } => parts.slots(),
+            Context::Incremental { named, .. } => named.clone(),
+        }
+    }
+
+    /// What stands in the given slots, in their order.
+    pub fn targets_of(&self, slots: &[u32]) -> Targets {
+        match self {
+            Context::Sessionless(parts) | Context::Full { parts, .. } => parts.targets_of(slots),
+            Context::Incremental { session, .. } => session.state.lock().parts.targets_of(slots),
+        }
+    }
+
+    /// Remembers which of the partitions in the given slots tell the feed of news.
+    pub fn set_fed(&mut self, slots: impl Iterator<Item = (u32, bool)>) {
+        let set = |parts: &mut Parts| slots.for_each(|(slot, fed)| parts.set_fed(slot, fed));
+        match self {
+            Context::Sessionless(parts) | Context::Full { parts, .. } => set(parts),
+            Context::Incremental { session, .. } => set(&mut session.state.lock().parts),
+        }
+    }
+
     /// Keeps the name that a topic id was resolved to.
     pub fn learn_name(&mut self, key: &TopicKey, name: &Arc<str>) {
         match self {
@@ -149,22 +194,27 @@ impl Context {
     pub fn finish(self, sessions: &FetchSessions, now_ms: i64, targets: &Targets, outcomes: &[Outcome]) -> Verdict {
         match self {
             Context::Sessionless(_) => Verdict { session_id: NO_SESSION, error: None, answer: None },
-            Context::Full { mut parts, by_topic_id, follower } => {
+            Context::Full { mut parts, by_topic_id, feed } => {
                 for (target, outcome) in targets.partitions.iter().zip(outcomes) {
                     if let Some(sent) = parts.sent(target.slot) {
                         sent.high_watermark = outcome.high_watermark;
                         sent.log_start = outcome.log_start;
                     }
                 }
-                let session_id = sessions.create(now_ms, follower, by_topic_id, parts);
+                let session_id = sessions.create(now_ms, feed, by_topic_id, parts);
                 Verdict { session_id, error: None, answer: None }
             }
-            Context::Incremental { session, epoch } => session.news(epoch, targets, outcomes),
+            Context::Incremental { session, epoch, .. } => session.news(epoch, targets, outcomes),
         }
     }
 }
 
 impl Session {
+    /// Whether consumers cannot push it out.
+    fn is_privileged(&self) -> bool {
+        self.feed.is_some()
+    }
+
     fn news(&self, epoch: i32, targets: &Targets, outcomes: &[Outcome]) -> Verdict {
         let mut state = self.state.lock();
         if state.epoch != epoch {
@@ -181,7 +231,10 @@ impl Session {
                 returned_data.push(at);
             }
         }
-        state.parts.move_to_end(&returned_data);
+        // A follower's request does not go through the partitions in order.
+        if self.feed.is_none() {
+            state.parts.move_to_end(&returned_data);
+        }
         Verdict { session_id: self.id, error: None, answer: Some(answer) }
     }
 }

@@ -50,6 +50,8 @@ struct Row {
     partition: i32,
     wanted: Wanted,
     sent: Sent,
+    /// Whether the partition tells the session's feed of news.
+    fed: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -71,6 +73,8 @@ pub struct Target {
     pub partition: i32,
     /// What the client asked for.
     pub wanted: Wanted,
+    /// Whether the partition tells the session's feed of news already.
+    pub(crate) fed: bool,
 }
 
 /// A topic of [`Targets`].
@@ -115,8 +119,8 @@ impl Parts {
         self.order.is_empty()
     }
 
-    /// Adds a partition at the end, or changes what is wanted of one that is there.
-    pub fn upsert(&mut self, key: &TopicKey, partition: i32, wanted: Wanted) {
+    /// Adds a partition at the end, or changes what is wanted of one that is there. Returns its slot.
+    pub fn upsert(&mut self, key: &TopicKey, partition: i32, wanted: Wanted) -> u32 {
         let topic = self.topic_slot(key);
         let hash = self.hasher.hash_one((topic, partition));
         let (rows, hasher) = (&mut self.rows, &self.hasher);
@@ -128,9 +132,10 @@ impl Parts {
                 if let Some(Some(row)) = rows.get_mut(slot as usize) {
                     row.wanted = wanted;
                 }
+                slot
             }
             Entry::Vacant(place) => {
-                let new = Some(Row { topic, partition, wanted, sent: NOTHING_SENT });
+                let new = Some(Row { topic, partition, wanted, sent: NOTHING_SENT, fed: false });
                 let slot = match self.free_rows.pop() {
                     Some(slot) => slot,
                     None => rows.len() as u32,
@@ -144,6 +149,7 @@ impl Parts {
                 if let Some(Some(topic)) = self.topics.get_mut(topic as usize) {
                     topic.partitions += 1;
                 }
+                slot
             }
         }
     }
@@ -181,10 +187,39 @@ impl Parts {
         for slot in &self.order {
             if let Some(row) = row(&self.rows, *slot) {
                 let topic = renumbered[row.topic as usize];
-                partitions.push(Target { slot: *slot, topic, partition: row.partition, wanted: row.wanted });
+                partitions.push(row.target(*slot, topic));
             }
         }
         Targets { topics, partitions }
+    }
+
+    /// A copy of what stands in the given slots, in their order; an empty slot is passed over. Costs nothing for the
+    /// partitions in other slots.
+    pub(crate) fn targets_of(&self, slots: &[u32]) -> Targets {
+        let mut renumbered: HashMap<u32, u32> = HashMap::new();
+        let mut targets = Targets::default();
+        for slot in slots {
+            let Some(row) = row(&self.rows, *slot) else { continue };
+            let Some(Some(topic)) = self.topics.get(row.topic as usize) else { continue };
+            let at = *renumbered.entry(row.topic).or_insert_with(|| {
+                targets.topics.push(TargetTopic { key: topic.key.clone(), known_name: topic.name.clone() });
+                targets.topics.len() as u32 - 1
+            });
+            targets.partitions.push(row.target(*slot, at));
+        }
+        targets
+    }
+
+    /// Every slot in reading order.
+    pub(crate) fn slots(&self) -> Vec<u32> {
+        self.order.clone()
+    }
+
+    /// Remembers whether the partition in a slot tells of news.
+    pub(crate) fn set_fed(&mut self, slot: u32, fed: bool) {
+        if let Some(Some(row)) = self.rows.get_mut(slot as usize) {
+            row.fed = fed;
+        }
     }
 
     /// Keeps the name that an id stands for.
@@ -263,6 +298,12 @@ impl Parts {
     }
 }
 
+impl Row {
+    fn target(&self, slot: u32, topic: u32) -> Target {
+        Target { slot, topic, partition: self.partition, wanted: self.wanted, fed: self.fed }
+    }
+}
+
 fn row(rows: &[Option<Row>], slot: u32) -> Option<&Row> {
     rows.get(slot as usize)?.as_ref()
 }
@@ -336,6 +377,19 @@ mod tests {
                 prop_assert_eq!(parts.len(), model.len());
             }
         }
+    }
+
+    #[test]
+    fn slots_are_listed_alone() {
+        let mut parts = Parts::default();
+        let slots: Vec<u32> = (0..4).map(|p| parts.upsert(&key(p % 2), i32::from(p), wanted(i64::from(p)))).collect();
+        parts.set_fed(slots[3], true);
+        parts.remove_all([(&key(0), 2)].into_iter());
+        let some = parts.targets_of(&[slots[3], slots[2], slots[0], 99]);
+        let of = |t: &Target| (some.topics[t.topic as usize].key.clone(), t.partition, t.fed);
+        let listed: Vec<_> = some.partitions.iter().map(of).collect();
+        assert_eq!(listed, [(key(1), 3, true), (key(0), 0, false)]);
+        assert_eq!(parts.slots(), [slots[0], slots[1], slots[3]]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ fn name(n: &str) -> TopicKey {
 
 fn ask(id: i32, epoch: i32, wanted_parts: &[i32]) -> Ask {
     let wanted = wanted_parts.iter().map(|p| (name("t"), *p, wanted(0))).collect();
-    Ask { id, epoch, by_topic_id: false, follower: false, wanted, forgotten: Vec::new() }
+    Ask { id, epoch, by_topic_id: false, follower: None, wanted, forgotten: Vec::new() }
 }
 
 fn outcome(high_watermark: i64, data: bool) -> Outcome {
@@ -106,7 +106,7 @@ fn eviction_follows_staleness_privilege_and_size() {
     let small = run(&sessions, 0, ask(0, 0, &[0]), &[outcome(1, false)]).session_id;
     // A bigger consumer may not push out a young session, a follower may.
     assert_eq!(run(&sessions, 10, ask(0, 0, &[0, 1]), &[outcome(1, false); 2]).session_id, NO_SESSION);
-    let follower = Ask { follower: true, ..ask(0, 0, &[0]) };
+    let follower = Ask { follower: Some(Follower { eager: false }), ..ask(0, 0, &[0]) };
     let held = run(&sessions, 10, follower, &[outcome(1, false)]).session_id;
     assert_ne!(held, NO_SESSION);
     assert_eq!(sessions.open(11, ask(small, 1, &[])).err(), Some(SessionError::NotFound));

@@ -51,7 +51,7 @@ pub static TABLE: &[ConfigDef] = &[
     def("replica.fetch.wait.max.ms", Int, "500", Check::Any,
         "Longest wait of a follower's fetch.").high(),
     def("replica.high.watermark.checkpoint.interval.ms", Long, "5000", Check::Any,
-        "How often high watermarks are written.").high().unused(),
+        "How often high watermarks are written.").high(),
     def("replica.lag.time.max.ms", Long, "30000", Check::Any,
         "Time after which a follower that has not caught up leaves the in-sync replicas.").high(),
     def("replica.selector.class", String, "", Check::Any,
