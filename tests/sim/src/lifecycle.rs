@@ -261,7 +261,8 @@ impl World {
             if let Some(process) = &mut self.nodes[id as usize - 1].process {
                 process.apply(step);
             }
-            self.applied(id)?;
+            self.check.look(&self.nodes[id as usize - 1])?;
+            self.applied(id);
         }
         self.schedule_sync(id);
         self.touch(id);

@@ -173,16 +173,13 @@ impl World {
     }
 
     fn propose_isr(&mut self, id: NodeId) {
-        let now_ms = self.now_ms();
-        let Some(process) = &self.node(id).process else {
+        let (now, now_ms) = (self.now, self.now_ms());
+        let Some(process) = self.node(id).process.as_ref().filter(|p| p.isr_pause_until <= now) else {
             return;
         };
         let (Phase::Registered(broker_epoch), None) = (process.phase, process.isr_call) else {
             return;
         };
-        if process.isr_pause_until > self.now {
-            return;
-        }
         let changes = process.manager.isr_changes(now_ms);
         if changes.is_empty() {
             return;
@@ -290,9 +287,9 @@ impl World {
     }
 
     /// After each image: what a mistaken follower does with its log.
-    pub fn applied(&mut self, id: NodeId) -> Result<(), Violation> {
+    pub fn applied(&mut self, id: NodeId) {
         if self.mutation != Some(Mutation::TruncatesToWatermark) {
-            return Ok(());
+            return;
         }
         if let Some(process) = &self.nodes[id as usize - 1].process {
             for partition in process.manager.partitions() {
@@ -302,7 +299,6 @@ impl World {
                 }
             }
         }
-        Ok(())
     }
 
     /// What is queued in the store will be synced.

@@ -79,9 +79,11 @@ pub fn election(
     if allowed && given_up {
         return Ok(Election::Unclean);
     }
+    // A replica that joins and thereby completes a reassignment may lead at once.
+    let completed = was.is_reassigning() && !is.is_reassigning();
     let next = is.leader;
     let holds = |set: &[NodeId]| set.contains(&next);
-    if next == was.leader || next == NO_NODE || holds(&was.isr) || holds(&was.elr) || holds(&was.adding) {
+    if completed || next == was.leader || next == NO_NODE || holds(&was.isr) || holds(&was.elr)  {
         return Ok(Election::Clean);
     }
     if allowed || was.last_known_elr[..] == [next] {

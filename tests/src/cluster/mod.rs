@@ -4,6 +4,7 @@
 
 mod admin;
 mod disk;
+pub mod failover;
 mod net;
 mod plan;
 
