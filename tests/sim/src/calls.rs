@@ -5,6 +5,7 @@ use millrace_metadata::command::IsrChange;
 use millrace_metadata::{Command, NodeId, Reply, TopicId};
 use millrace_replica::{ReplicaFetch, ReplicaFetched};
 
+use crate::groups::Ask;
 use crate::net::Addr;
 
 /// A partition of one incarnation of a topic.
@@ -30,6 +31,7 @@ pub enum Request {
         tp: Tp,
         offset: i64,
     },
+    Group(Ask),
 }
 
 #[derive(Debug)]
@@ -40,6 +42,8 @@ pub enum Response {
     Produced(Result<i64, Refusal>),
     /// Offset, epoch and value of each record, and the leader's high watermark.
     Consumed(Result<Vec<(i64, Rec)>, Refusal>),
+    /// The offset that was committed, or that the group has.
+    Group(Result<i64, Refusal>),
     /// There is no active controller.
     NotController,
 }
@@ -68,10 +72,15 @@ pub struct Rec {
 pub enum Purpose {
     Register,
     Beat,
-    Isr { changes: Vec<IsrChange> },
-    Fetch { leader: NodeId, fetcher: usize },
-    Produce,
-    Consume,
+    Isr {
+        changes: Vec<IsrChange>,
+    },
+    Fetch {
+        leader: NodeId,
+        fetcher: usize,
+    },
+    /// A client's; the client knows what for.
+    Client,
 }
 
 #[derive(Debug)]

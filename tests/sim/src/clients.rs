@@ -1,6 +1,7 @@
 //! Producers and consumers: they see the metadata of some broker, which may be old, and try again as clients do.
 
 use bytes::BytesMut;
+use millrace_groups::{TOPIC, java_string_hash};
 use millrace_log::batch::HeaderFields;
 use millrace_log::record::{Record, put_record};
 use millrace_metadata::NodeId;
@@ -8,6 +9,7 @@ use rand::Rng;
 
 use crate::calls::{Purpose, Refusal, Request, Response, Tp};
 use crate::check::Violation;
+use crate::groups::Ask;
 use crate::net::Addr;
 use crate::world::{Event, World};
 
@@ -33,6 +35,23 @@ pub struct Client {
 pub enum Work {
     Produce(Producer),
     Consume { position: i64 },
+    Group(Committer),
+}
+
+/// Commits growing offsets for a group, and looks at them. A commit whose fate is unknown may still arrive at any time,
+/// so that the group gets no more of them, and the next one is used.
+pub struct Committer {
+    number: usize,
+    group: usize,
+    asked: Ask,
+    /// What was known when the fetch under way began.
+    floor: i64,
+}
+
+impl Committer {
+    fn name(&self, group: usize) -> String {
+        format!("group-{}-{group}", self.number)
+    }
 }
 
 #[derive(Default)]
@@ -54,6 +73,12 @@ impl Client {
         let id = number as i64 * 1_000;
         let producer = Producer { idempotent, number, id, ..Producer::default() };
         Client { topic, partition, leader: None, busy: false, work: Work::Produce(producer) }
+    }
+
+    fn committer(number: usize) -> Client {
+        let asked = Ask { group: String::new(), commit: None };
+        let work = Work::Group(Committer { number, group: 0, asked, floor: 0 });
+        Client { topic: TOPIC.to_owned(), partition: 0, leader: None, busy: false, work }
     }
 
     pub fn consumer((topic, partition): (String, i32)) -> Client {
@@ -103,7 +128,7 @@ impl Producer {
 impl World {
     pub fn add_clients(&mut self) {
         let mut places: Vec<(String, i32)> = Vec::new();
-        for topic in &self.plan.topics {
+        for topic in self.plan.topics.iter().filter(|t| t.name != TOPIC) {
             places.extend((0..topic.partitions).map(|p| (topic.name.clone(), p)));
         }
         for number in 0..self.plan.producers {
@@ -114,6 +139,9 @@ impl World {
         for _ in 0..self.plan.consumers {
             let place = places[self.rng.random_range(0..places.len())].clone();
             self.clients.push(Client::consumer(place));
+        }
+        for number in 0..self.plan.groups {
+            self.clients.push(Client::committer(number));
         }
         for client in 0..self.clients.len() {
             self.after(20_000, Event::Client(client));
@@ -136,7 +164,8 @@ impl World {
         if self.clients[client].busy || !self.working {
             return;
         }
-        if self.clients[client].leader.is_none() {
+        let group = self.choose_group(client);
+        if group.is_some() || self.clients[client].leader.is_none() {
             self.find_leader(client);
         }
         let Some((leader, tp)) = self.clients[client].leader else {
@@ -145,7 +174,7 @@ impl World {
         };
         let records = self.rng.random_range(1..=3);
         let (now_ms, acks) = (self.now_ms(), -1);
-        let (request, purpose) = match &mut self.clients[client].work {
+        let request = match &mut self.clients[client].work {
             Work::Produce(producer) => {
                 if producer.first_sent_to.is_some_and(|first| first != tp) {
                     producer.give_up();
@@ -153,12 +182,19 @@ impl World {
                 producer.fill(records);
                 producer.first_sent_to = Some(tp);
                 let batch = producer.batch(now_ms);
-                (Request::Produce { tp, acks, batch }, Purpose::Produce)
+                Request::Produce { tp, acks, batch }
             }
-            Work::Consume { position } => (Request::Consume { tp, offset: *position }, Purpose::Consume),
+            Work::Consume { position } => Request::Consume { tp, offset: *position },
+            Work::Group(committer) => {
+                if committer.asked.commit.is_some() {
+                    committer.asked.commit = Some(self.known.send(&committer.asked.group));
+                }
+                committer.floor = self.known.floor(&committer.asked.group);
+                Request::Group(committer.asked.clone())
+            }
         };
         self.clients[client].busy = true;
-        self.call((Addr::Client(client), Addr::Node(leader)), request, purpose, TIMEOUT_US);
+        self.call((Addr::Client(client), Addr::Node(leader)), request, Purpose::Client, TIMEOUT_US);
     }
 
     pub fn client_returned(&mut self, at: usize, response: Option<Response>) -> Result<(), Violation> {
@@ -169,6 +205,7 @@ impl World {
         let pause = match response {
             Some(Response::Produced(result)) => self.produced(at, tp, result)?,
             Some(Response::Consumed(result)) => self.consumed(at, tp, result)?,
+            Some(Response::Group(result)) => self.group_answered(at, result)?,
             _ => self.unknown(at),
         };
         self.after(pause, Event::Client(at));
@@ -182,12 +219,41 @@ impl World {
     }
 
     fn unknown(&mut self, at: usize) -> u64 {
-        if let Work::Produce(producer) = &mut self.clients[at].work
-            && !producer.idempotent
-        {
-            producer.sending.clear();
+        match &mut self.clients[at].work {
+            Work::Produce(producer) if !producer.idempotent => producer.sending.clear(),
+            Work::Group(committer) if committer.asked.commit.is_some() => committer.group += 1,
+            Work::Produce(_) | Work::Consume { .. } | Work::Group(_) => {}
         }
         self.again(at)
+    }
+
+    /// A group client decides what to ask next, and thereby which partition of the offsets topic to turn to.
+    fn choose_group(&mut self, client: usize) -> Option<()> {
+        let partitions = self.plan.topics.last().map_or(1, |t| t.partitions);
+        let Work::Group(committer) = &mut self.clients[client].work else {
+            return None;
+        };
+        let commit = self.rng.random_bool(0.6);
+        let group = if commit { committer.group } else { self.rng.random_range(0..=committer.group) };
+        let group = committer.name(group);
+        let partition = (java_string_hash(&group) & i32::MAX) % partitions;
+        committer.asked = Ask { group, commit: commit.then_some(0) };
+        self.clients[client].partition = partition;
+        Some(())
+    }
+
+    fn group_answered(&mut self, at: usize, result: Result<i64, Refusal>) -> Result<u64, Violation> {
+        let pause = self.rng.random_range(10_000..150_000);
+        let Work::Group(committer) = &self.clients[at].work else {
+            return Ok(pause);
+        };
+        let group = &committer.asked.group;
+        match (result, committer.asked.commit) {
+            (Ok(_), Some(offset)) => self.known.acknowledged(group, offset),
+            (Ok(offset), None) => self.known.shown(group, committer.floor, offset)?,
+            (Err(_), _) => return Ok(self.again(at)),
+        }
+        Ok(pause)
     }
 
     fn produced(&mut self, at: usize, tp: Tp, result: Result<i64, Refusal>) -> Result<u64, Violation> {

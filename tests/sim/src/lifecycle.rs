@@ -56,6 +56,7 @@ impl World {
         self.check.died(&self.nodes[id as usize - 1]);
         if let Some(process) = self.node(id).process.take() {
             process.store.crash_keeping(keep);
+            process.groups.coordinator.shutdown();
         }
         self.gone(id);
         Ok(())
@@ -109,7 +110,9 @@ impl World {
             }
         }
         self.check.died(&self.nodes[id as usize - 1]);
-        self.node(id).process = None;
+        if let Some(process) = self.node(id).process.take() {
+            process.groups.coordinator.shutdown();
+        }
         self.gone(id);
         Ok(())
     }
@@ -164,7 +167,7 @@ impl World {
             Purpose::Beat => return self.beaten(id, response),
             Purpose::Isr { changes } => self.isr_returned(id, changes, response),
             Purpose::Fetch { leader, fetcher } => return self.fetched(id, (leader, fetcher), response),
-            Purpose::Produce | Purpose::Consume => {}
+            Purpose::Client => {}
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use millrace_groups::TOPIC;
 use millrace_log::{DirSetup, LogDerive};
 use millrace_metadata::config::TopicConfig;
 use millrace_metadata::ids::IncarnationId;
@@ -14,6 +15,7 @@ use millrace_state::Defaults;
 use millrace_store::{LogStore, MemoryDisk, MemoryStore};
 
 use crate::calls::{CallId, Request, Tp};
+use crate::groups::Groups;
 
 /// The machine.
 pub struct Node {
@@ -59,6 +61,7 @@ pub struct Parked {
 pub struct Process {
     pub store: MemoryStore,
     pub manager: Arc<ReplicaManager>,
+    pub groups: Groups,
     /// The metadata as this broker has it.
     pub image: Arc<Image>,
     pub phase: Phase,
@@ -104,11 +107,12 @@ impl Node {
             id: self.dir_id(),
             store: Ok(Arc::new(store.clone()) as Arc<dyn LogStore>),
         };
-        let manager = ReplicaManager::start(ReplicaOptions { node_id: self.id, dirs: vec![dir] });
+        let manager = Arc::new(ReplicaManager::start(ReplicaOptions { node_id: self.id, dirs: vec![dir] }));
         manager.set_replication(settings);
         self.process = Some(Process {
             store,
-            manager: Arc::new(manager),
+            groups: Groups::start(manager.clone()),
+            manager,
             image: Arc::new(Image::default()),
             phase: Phase::Registering,
             stopping: false,
@@ -147,6 +151,8 @@ impl Process {
             Arc::new(config)
         };
         self.manager.apply(&image, &config);
+        let partitions = image.topic(TOPIC).map_or(0, |topic| topic.partitions.len());
+        self.groups.follow(&self.manager, partitions as i32);
         self.image = image;
     }
 }

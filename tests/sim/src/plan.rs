@@ -1,5 +1,6 @@
 //! What a seed stands for: a cluster, its topics, and what goes wrong when.
 
+use millrace_groups::TOPIC;
 use millrace_metadata::NodeId;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -112,6 +113,8 @@ pub struct Plan {
     pub topics: Vec<TopicPlan>,
     pub producers: usize,
     pub consumers: usize,
+    /// Groups that commit offsets; the topic for them is the last one.
+    pub groups: usize,
     /// `num.replica.fetchers`.
     pub fetchers: usize,
     /// Usual delays of a message and of a sync lie below these, µs.
@@ -134,6 +137,7 @@ impl Plan {
             topics,
             producers: rng.random_range(2..=4),
             consumers: rng.random_range(1..=2),
+            groups: *pick(&[0, 1, 2], rng),
             fetchers: rng.random_range(1..=2),
             net_us: *pick(&[300, 1_000, 5_000], rng),
             sync_us: *pick(&[200, 2_000, 10_000], rng),
@@ -141,6 +145,9 @@ impl Plan {
             replica_lag_ms: *pick(&[400, 1_000], rng),
             faults: Vec::new(),
         };
+        if plan.groups > 0 {
+            plan.topics.push(offsets_topic(rng));
+        }
         let count = rng.random_range(3..=14);
         for _ in 0..count {
             let fault = fault(&plan, rng);
@@ -176,6 +183,11 @@ fn topic(index: usize, rng: &mut StdRng) -> TopicPlan {
         min_isr,
         unclean: rng.random_bool(0.1),
     }
+}
+
+fn offsets_topic(rng: &mut StdRng) -> TopicPlan {
+    let partitions = rng.random_range(1..=2);
+    TopicPlan { name: TOPIC.to_owned(), partitions, factor: 3, min_isr: *pick(&[1, 2], rng), unclean: false }
 }
 
 fn fault(plan: &Plan, rng: &mut StdRng) -> Fault {
@@ -216,6 +228,8 @@ fn admin(plan: &Plan, rng: &mut StdRng) -> Fault {
         40..50 => Fault::CancelReassign { topic, partition },
         50..65 => Fault::ElectPreferred,
         65..85 => Fault::MinIsr { topic, value: rng.random_range(1..=3) },
+        // Nobody does this to the offsets of groups.
+        85.. if plan.topics[topic].name == TOPIC => Fault::ElectPreferred,
         85..90 => Fault::Unclean { topic, on: rng.random_bool(0.5) },
         _ => Fault::Recreate { topic },
     }

@@ -42,6 +42,7 @@ impl World {
                 // The leader learnt from the request itself what its follower holds.
                 self.touch(id);
             }
+            Request::Group(ask) => self.serve_groups(id, call, ask),
             Request::Command(_) => {}
         }
         Ok(())
@@ -124,6 +125,7 @@ impl World {
     pub fn settle(&mut self, id: NodeId) -> Result<(), Violation> {
         for _ in 0..ROUNDS_MAX {
             self.check.look(&self.nodes[id as usize - 1])?;
+            self.pump_groups(id);
             if !self.settle_waits(id) {
                 break;
             }

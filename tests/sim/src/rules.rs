@@ -83,7 +83,7 @@ pub fn election(
     let completed = was.is_reassigning() && !is.is_reassigning();
     let next = is.leader;
     let holds = |set: &[NodeId]| set.contains(&next);
-    if completed || next == was.leader || next == NO_NODE || holds(&was.isr) || holds(&was.elr)  {
+    if completed || next == was.leader || next == NO_NODE || holds(&was.isr) || holds(&was.elr) {
         return Ok(Election::Clean);
     }
     if allowed || was.last_known_elr[..] == [next] {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 
 use crate::check::Violation;
 use crate::mutation::Mutation;
@@ -51,10 +52,10 @@ pub fn run(seed: u64, mutation: Option<Mutation>, trace: bool) -> Result<Stats, 
 
 /// Runs a plan with the chances of a seed.
 pub fn run_plan(seed: u64, plan: Plan, mutation: Option<Mutation>, trace: bool) -> Result<Stats, Box<Failure>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-    let runtime = runtime.expect("a runtime without IO needs nothing");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = Rc::new(runtime.expect("a runtime without IO needs nothing"));
     let _guard = runtime.enter();
-    let mut world = World::new(seed, plan, Trace::new(trace), mutation);
+    let mut world = World::new(seed, plan, Trace::new(trace), mutation, runtime.clone());
     let result = catch_unwind(AssertUnwindSafe(|| play(&mut world)));
     let violation = match result {
         Ok(Ok(())) => {

@@ -1,16 +1,19 @@
 //! The simulated cluster: one queue of events in simulated time, and whoever an event concerns.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use millrace_metadata::NodeId;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use tokio::runtime::Runtime;
 
 use crate::calls::{Call, CallId, Purpose, Request, Response};
 use crate::check::{Checker, Violation};
 use crate::clients::Client;
 use crate::controller::Controller;
 use crate::faults::Undo;
+use crate::groups::Known;
 use crate::mutation::Mutation;
 use crate::net::{Addr, Net, Route};
 use crate::node::Node;
@@ -81,11 +84,15 @@ pub struct World {
     pub nodes: Vec<Node>,
     pub clients: Vec<Client>,
     pub check: Checker,
+    pub known: Known,
     pub mutation: Option<Mutation>,
     /// Clients make new work.
     pub working: bool,
     pub calls: BTreeMap<CallId, Call>,
     pub events: u64,
+    /// For the tasks of the group coordinators; its clock follows `now`.
+    pub runtime: Rc<Runtime>,
+    pub begun: tokio::time::Instant,
     queue: BTreeMap<(u64, u64), Event>,
     held: Vec<(Addr, Addr, Event)>,
     next: u64,
@@ -93,7 +100,7 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(seed: u64, plan: Plan, trace: Trace, mutation: Option<Mutation>) -> World {
+    pub fn new(seed: u64, plan: Plan, trace: Trace, mutation: Option<Mutation>, runtime: Rc<Runtime>) -> World {
         let mut rng = StdRng::seed_from_u64(seed);
         let controller = Controller::new(StdRng::seed_from_u64(rng.random()), DAWN_MS);
         let nodes = (1..=plan.brokers).map(Node::new).collect();
@@ -106,10 +113,13 @@ impl World {
             nodes,
             clients: Vec::new(),
             check: Checker::default(),
+            known: Known::default(),
             mutation,
             working: true,
             calls: BTreeMap::new(),
             events: 0,
+            begun: runtime.block_on(async { tokio::time::Instant::now() }),
+            runtime,
             queue: BTreeMap::new(),
             held: Vec::new(),
             next: 0,

@@ -1,13 +1,13 @@
 //! Thousands of seeds, each a cluster of its own with its own bad luck.
 //!
 //! `SIM_SEEDS=n` runs so many, `SIM_FROM=n` begins there, `SIM_SEED=n` runs one, and `SIM_TRACE=1` says what happened.
-#![allow(clippy::unwrap_used)]
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use millrace_sim::{Failure, Plan, Stats, run, run_plan, shrink};
+use crate::plan::Plan;
+use crate::run::{Failure, Stats, run, run_plan, shrink};
 
 /// Seeds of one run of the tests: about a minute on two cores.
 const SEEDS: u64 = 2_000;
@@ -25,7 +25,7 @@ fn report(failure: &Failure) -> String {
     let again = run_plan(failure.seed, plan.clone(), None, std::env::var_os("SIM_TRACE").is_some());
     let text = again.map_or_else(|f| f.to_string(), |_| smallest.to_string());
     format!(
-        "{text}\nwith these faults: {:#?}\nbrokers {}, topics {:?}\nagain: SIM_SEED={} SIM_TRACE=1 cargo test --release -p millrace-sim --test seeds seeds",
+        "{text}\nwith these faults: {:#?}\nbrokers {}, topics {:?}\nagain: SIM_SEED={} SIM_TRACE=1 cargo test --release -p millrace-sim seeds::seeds -- --nocapture",
         plan.faults, plan.brokers, plan.topics, failure.seed
     )
 }

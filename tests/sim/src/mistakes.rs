@@ -1,8 +1,7 @@
 //! The checks are checked: every mistake is found, and soon.
-#![allow(clippy::unwrap_used)]
 
-use millrace_sim::mutation::ALL;
-use millrace_sim::run;
+use crate::mutation::ALL;
+use crate::run::run;
 
 /// A mistake that this many seeds do not show is not found.
 const SEEDS: u64 = 400;
