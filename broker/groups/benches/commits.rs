@@ -41,7 +41,7 @@ async fn run(clients: usize) {
         clock: Arc::new(now),
         uuids: Box::new(|| Box::new(|| [7; 16])),
     });
-    (0..PARTITIONS).for_each(|partition| groups.lead(partition));
+    (0..PARTITIONS).for_each(|partition| groups.lead(partition, 0));
     groups.loaded().await;
     let began = Instant::now();
     let each = COMMITS / clients;

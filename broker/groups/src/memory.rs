@@ -25,13 +25,23 @@ pub struct MemoryLog {
     partitions: Mutex<BTreeMap<i32, Partition>>,
     /// Appends resolve, and reads return, only while this is true.
     flowing: watch::Sender<bool>,
+    /// What the log holds counts as committed only while this is true.
+    committing: watch::Sender<bool>,
     /// The next append fails with this, and nothing is kept.
     failure: Mutex<Option<LogError>>,
+    /// Leader epochs, where they are known; appends at any other one fail.
+    epochs: Mutex<BTreeMap<i32, i32>>,
 }
 
 impl Default for MemoryLog {
     fn default() -> Self {
-        MemoryLog { partitions: Mutex::default(), flowing: watch::Sender::new(true), failure: Mutex::default() }
+        MemoryLog {
+            partitions: Mutex::default(),
+            flowing: watch::Sender::new(true),
+            committing: watch::Sender::new(true),
+            failure: Mutex::default(),
+            epochs: Mutex::default(),
+        }
     }
 }
 
@@ -46,6 +56,16 @@ impl MemoryLog {
         self.flowing.send_replace(true);
     }
 
+    /// What is in the log is committed, or not yet.
+    pub fn commit(&self, on: bool) {
+        self.committing.send_replace(on);
+    }
+
+    /// The partition is led at this epoch, and at no other.
+    pub fn set_epoch(&self, partition: i32, epoch: i32) {
+        self.epochs.lock().insert(partition, epoch);
+    }
+
     /// Makes the next append fail.
     pub fn fail_next(&self, error: LogError) {
         *self.failure.lock() = Some(error);
@@ -57,15 +77,22 @@ impl MemoryLog {
     }
 
     fn flowing(&self) -> BoxFuture<'static, ()> {
-        let mut flowing = self.flowing.subscribe();
-        // If the log is gone, nobody waits for it.
-        async move { drop(flowing.wait_for(|flowing| *flowing).await) }.boxed()
+        open(&self.flowing)
     }
 }
 
+fn open(gate: &watch::Sender<bool>) -> BoxFuture<'static, ()> {
+    let mut gate = gate.subscribe();
+    // If the log is gone, nobody waits for it.
+    async move { drop(gate.wait_for(|open| *open).await) }.boxed()
+}
+
 impl OffsetsLog for MemoryLog {
-    fn append(&self, partition: i32, mut batch: BytesMut) -> BoxFuture<'static, Result<i64, LogError>> {
+    fn append(&self, partition: i32, epoch: i32, mut batch: BytesMut) -> BoxFuture<'static, Result<i64, LogError>> {
         let flowing = self.flowing();
+        if self.epochs.lock().get(&partition).is_some_and(|current| *current != epoch) {
+            return std::future::ready(Err(LogError::NotLeader)).boxed();
+        }
         if let Some(error) = self.failure.lock().take() {
             return async move {
                 flowing.await;
@@ -82,6 +109,15 @@ impl OffsetsLog for MemoryLog {
         async move {
             flowing.await;
             Ok(base)
+        }
+        .boxed()
+    }
+
+    fn committed(&self, _partition: i32, _offset: i64) -> BoxFuture<'static, Result<(), LogError>> {
+        let committing = open(&self.committing);
+        async move {
+            committing.await;
+            Ok(())
         }
         .boxed()
     }

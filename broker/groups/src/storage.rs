@@ -7,9 +7,14 @@ use millrace_metadata::ErrorCode;
 /// The partitions of `__consumer_offsets`. Appends to one partition take effect in the order in which
 /// [`append`](Self::append) was called.
 pub trait OffsetsLog: Send + Sync + 'static {
-    /// Appends one record batch (format 2, offsets from 0). The place in the log is taken before the future is
-    /// returned; it resolves, with the offset of the batch's first record, when the batch is committed.
-    fn append(&self, partition: i32, batch: BytesMut) -> BoxFuture<'static, Result<i64, LogError>>;
+    /// Appends one record batch (format 2, offsets from 0) if this broker leads the partition at `epoch`. The place in
+    /// the log is taken before the future is returned; it resolves, with the offset of the batch's first record, when
+    /// the batch is committed. Whoever was deposed meanwhile is told so, even if it leads again.
+    fn append(&self, partition: i32, epoch: i32, batch: BytesMut) -> BoxFuture<'static, Result<i64, LogError>>;
+
+    /// Resolves when everything below `offset` is committed: what a new leader finds above the high watermark may
+    /// still be lost with it.
+    fn committed(&self, partition: i32, offset: i64) -> BoxFuture<'static, Result<(), LogError>>;
 
     /// Whole batches from `offset` on, at least one if there is one below the end of the log. They may begin before
     /// `offset`.

@@ -291,9 +291,14 @@ impl Partition {
     /// Validates a batch, gives it the next offsets and queues it. Returns before it is durable; wait with
     /// [`Partition::committed`] or [`Partition::written`]. Calls are appended in the order in which they are made.
     pub fn append_as_leader(&self, records: BytesMut, cx: AppendCx) -> Result<Appended, AppendError> {
+        self.append_at(None, records, cx)
+    }
+
+    /// As [`Partition::append_as_leader`], only while this broker leads at this epoch, or at any if `None`.
+    pub fn append_at(&self, epoch: Option<i32>, records: BytesMut, cx: AppendCx) -> Result<Appended, AppendError> {
         // Leadership cannot move between the check and the append.
         let state = self.state.read();
-        if !self.is_leader() {
+        if !self.is_leader() || epoch.is_some_and(|epoch| epoch != state.leader_epoch) {
             return Err(AppendError::NotLeader);
         }
         if let Some(error) = self.progress.failure() {

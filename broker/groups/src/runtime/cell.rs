@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
 
 use bytes::BytesMut;
 use millrace_metadata::ErrorCode;
@@ -22,6 +22,8 @@ pub const NEVER: i64 = i64::MAX;
 
 pub struct Cell {
     pub partition: i32,
+    /// Leader epoch at which the broker leads the partition.
+    epoch: AtomicI32,
     inner: Mutex<Inner>,
     /// Wakes the writer: records are queued, or the cell is closed.
     pub work: Notify,
@@ -85,7 +87,7 @@ pub struct Batches {
 }
 
 impl Cell {
-    pub fn new(partition: i32) -> Cell {
+    pub fn new(partition: i32, epoch: i32) -> Cell {
         let inner = Inner {
             phase: Phase::Loading,
             queue: Queue::default(),
@@ -97,6 +99,7 @@ impl Cell {
         };
         Cell {
             partition,
+            epoch: AtomicI32::new(epoch),
             inner: Mutex::new(inner),
             work: Notify::new(),
             next_due_ms: AtomicI64::new(NEVER),
@@ -144,6 +147,15 @@ impl Cell {
             waiting.release(Ok(()));
         }
         Ok((result, gate))
+    }
+
+    pub fn epoch(&self) -> i32 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// The broker goes on leading, at another epoch.
+    pub fn set_epoch(&self, epoch: i32) {
+        self.epoch.store(epoch, Ordering::Release);
     }
 
     /// Whether more commits may be queued.

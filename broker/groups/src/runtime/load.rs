@@ -1,5 +1,7 @@
 //! Reads a partition into a new shard.
 
+use std::time::Duration;
+
 use super::cell::Cell;
 use super::{Live, Shared};
 use crate::batch::for_each_record;
@@ -8,6 +10,21 @@ use crate::storage::LogError;
 
 /// Records in error that are reported one by one.
 const MAX_REPORTED: usize = 10;
+/// Pause before it is asked again whether what was read is committed.
+const COMMIT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Waits until all that was read is committed. A coordinator that answered from the rest could show an offset that the
+/// next one does not have.
+async fn await_commit(shared: &Shared, cell: &Cell, end: i64) -> Result<(), LogError> {
+    loop {
+        match shared.log.committed(cell.partition, end).await {
+            Err(LogError::Unknown(_) | LogError::NotEnoughReplicas) if !cell.is_closed() => {
+                tokio::time::sleep(COMMIT_PAUSE).await;
+            }
+            result => return result,
+        }
+    }
+}
 
 /// Reads the whole partition and puts the shard to work.
 pub async fn load(shared: &Shared, cell: &Cell) -> Result<(), LogError> {
@@ -46,6 +63,7 @@ pub async fn load(shared: &Shared, cell: &Cell) -> Result<(), LogError> {
         // Other shards and the connections share this thread.
         tokio::task::yield_now().await;
     }
+    await_commit(shared, cell, bounds.end_offset).await?;
     if bounds.end_offset > bounds.start_offset {
         let groups = shard.group_count();
         tracing::debug!(partition = cell.partition, groups, bytes = bounds.bytes, "groups loaded");

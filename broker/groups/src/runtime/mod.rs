@@ -138,12 +138,15 @@ impl GroupCoordinator {
         }
     }
 
-    /// This broker leads the partition from now on: its groups are read, and COORDINATOR_LOAD_IN_PROGRESS is answered
-    /// meanwhile. Does nothing if it does so already.
-    pub fn lead(&self, partition: i32) {
+    /// This broker leads the partition at this epoch from now on: its groups are read, and
+    /// COORDINATOR_LOAD_IN_PROGRESS is answered meanwhile. If it led already and did not follow anybody in between,
+    /// nobody else has written: nothing is read again. Whoever did follow calls [`resign`](Self::resign) first.
+    pub fn lead(&self, partition: i32, epoch: i32) {
         let mut cells = self.shared.cells.write();
-        if !cells.contains_key(&partition) {
-            let cell = Arc::new(Cell::new(partition));
+        if let Some(cell) = cells.get(&partition) {
+            cell.set_epoch(epoch);
+        } else {
+            let cell = Arc::new(Cell::new(partition, epoch));
             cells.insert(partition, cell.clone());
             let mut writers = self.shared.writers.lock();
             let before = writers.remove(&partition);
@@ -166,9 +169,9 @@ impl GroupCoordinator {
         }
     }
 
-    /// The partitions that this broker leads.
-    pub fn led(&self) -> Vec<i32> {
-        self.shared.cells.read().keys().copied().collect()
+    /// The partitions that this broker leads, with their epochs.
+    pub fn led(&self) -> Vec<(i32, i32)> {
+        self.shared.cells.read().iter().map(|(partition, cell)| (*partition, cell.epoch())).collect()
     }
 
     /// Topics were deleted: their offsets go.
@@ -192,7 +195,7 @@ impl GroupCoordinator {
 
     /// Gives up all partitions and ends the tasks. Records that were handed to the log stay there.
     pub fn shutdown(&self) {
-        for partition in self.led() {
+        for (partition, _) in self.led() {
             self.resign(partition);
         }
         for task in self.shared.tasks.lock().drain(..) {

@@ -36,7 +36,7 @@ fn start(log: &Arc<MemoryLog>) -> GroupCoordinator {
 
 async fn started(log: &Arc<MemoryLog>) -> GroupCoordinator {
     let groups = start(log);
-    groups.lead(0);
+    groups.lead(0, 0);
     groups.loaded().await;
     groups
 }
@@ -209,7 +209,7 @@ async fn a_new_coordinator_reads_the_log_and_says_so_meanwhile() {
     log.hold();
     let groups = start(&log);
     assert_eq!(groups.describe(GROUP), Err(ErrorCode::NotCoordinator));
-    groups.lead(0);
+    groups.lead(0, 0);
     sleep(Duration::from_millis(1)).await;
     assert_eq!(groups.describe(GROUP), Err(ErrorCode::CoordinatorLoadInProgress));
     assert_eq!(groups.join(join_request()).await.error, ErrorCode::CoordinatorLoadInProgress);
@@ -231,7 +231,7 @@ async fn a_partition_that_is_given_up_sends_its_clients_away() {
     assert_eq!(waiting.await.unwrap().error, ErrorCode::NotCoordinator);
     assert_eq!(groups.commit(commit_of("t", 1, "")).await, Err(ErrorCode::NotCoordinator));
     assert_eq!(groups.list(&ListFilter::default()).unwrap(), []);
-    groups.lead(0);
+    groups.lead(0, 0);
     groups.loaded().await;
     groups.commit(commit_of("t", 1, "")).await.unwrap();
 }
@@ -245,12 +245,64 @@ async fn a_partition_that_comes_back_is_read_after_what_was_under_way() {
     assert!(waits(&mut committed).await);
     groups.resign(0);
     assert_eq!(committed.await, Err(ErrorCode::NotCoordinator));
-    groups.lead(0);
+    groups.lead(0, 0);
     sleep(Duration::from_millis(10)).await;
     assert_eq!(groups.describe(GROUP), Err(ErrorCode::CoordinatorLoadInProgress));
     log.let_go();
     groups.loaded().await;
     assert_eq!(fetched(&groups, "t").await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_committed_yet_is_not_shown_by_a_new_coordinator() {
+    let log = Arc::new(MemoryLog::default());
+    let groups = started(&log).await;
+    groups.commit(commit_of("t", 1, "")).await.unwrap();
+    groups.resign(0);
+    log.commit(false);
+    groups.lead(0, 1);
+    sleep(Duration::from_secs(100)).await;
+    assert_eq!(groups.describe(GROUP), Err(ErrorCode::CoordinatorLoadInProgress));
+    log.commit(true);
+    groups.loaded().await;
+    assert_eq!(fetched(&groups, "t").await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deposed_coordinator_writes_nothing() {
+    let log = Arc::new(MemoryLog::default());
+    log.set_epoch(0, 1);
+    let groups = start(&log);
+    groups.lead(0, 1);
+    groups.loaded().await;
+    groups.commit(commit_of("t", 1, "")).await.unwrap();
+    // Somebody else led meanwhile, and this one leads again without having been told.
+    log.set_epoch(0, 3);
+    let batches = log.batches(0);
+    assert_eq!(groups.commit(commit_of("t", 2, "")).await, Err(ErrorCode::NotCoordinator));
+    assert_eq!(log.batches(0), batches);
+    groups.resign(0);
+    groups.lead(0, 3);
+    groups.loaded().await;
+    assert_eq!(fetched(&groups, "t").await, 1);
+    groups.commit(commit_of("t", 3, "")).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_stays_leader_reads_nothing_again() {
+    let log = Arc::new(MemoryLog::default());
+    log.set_epoch(0, 1);
+    let groups = start(&log);
+    groups.lead(0, 1);
+    groups.loaded().await;
+    let joined = groups.join(join_request()).await;
+    groups.sync(sync_request(&joined.member_id, 1)).await;
+    log.set_epoch(0, 2);
+    groups.lead(0, 2);
+    assert_eq!(heartbeat(&groups, &joined.member_id, 1), ErrorCode::None);
+    assert_eq!(groups.led(), [(0, 2)]);
+    let member = Commit { generation: 1, member_id: joined.member_id.clone(), ..commit_of("t", 7, "") };
+    groups.commit(member).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

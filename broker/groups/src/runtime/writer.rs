@@ -69,7 +69,8 @@ pub async fn append(shared: &Shared, cell: &Cell, batches: Batches) -> Result<()
 
 /// The base offsets of the batches, in order, once all are committed.
 pub async fn append_all(shared: &Shared, cell: &Cell, batches: Vec<BytesMut>) -> Result<Vec<i64>, LogError> {
-    let appends: Vec<_> = batches.into_iter().map(|batch| shared.log.append(cell.partition, batch)).collect();
+    let appends: Vec<_> =
+        batches.into_iter().map(|batch| shared.log.append(cell.partition, cell.epoch(), batch)).collect();
     try_join_all(appends).await
 }
 

@@ -40,21 +40,37 @@ impl OffsetsPartitions {
         })
     }
 
-    fn enqueue(&self, index: i32, batch: BytesMut) -> Result<(Arc<Partition>, i64, i64), LogError> {
+    fn enqueue(&self, index: i32, epoch: i32, batch: BytesMut) -> Result<(Arc<Partition>, i64, i64), LogError> {
         let partition = self.partition(index)?;
         let cx = AppendCx { acks: -1, origin: Origin::Coordinator, api_version: i16::MAX, now_ms: self.clock.now_ms() };
-        let appended = partition.append_as_leader(batch, cx).map_err(|error| refused(&error))?;
+        let appended = partition.append_at(Some(epoch), batch, cx).map_err(|error| refused(&error))?;
         Ok((partition, appended.base_offset, appended.last_offset))
     }
 }
 
 impl OffsetsLog for OffsetsPartitions {
-    fn append(&self, partition: i32, batch: BytesMut) -> BoxFuture<'static, Result<i64, LogError>> {
-        match self.enqueue(partition, batch) {
+    fn append(&self, partition: i32, epoch: i32, batch: BytesMut) -> BoxFuture<'static, Result<i64, LogError>> {
+        match self.enqueue(partition, epoch, batch) {
             Err(error) => ready(Err(error)).boxed(),
             Ok((partition, base, last)) => {
                 let committed = partition.committed(last, COMMIT_TIME);
+                if partition.leader_epoch() != epoch {
+                    // The wait may have begun under another leader, whose records are not these.
+                    return ready(Err(LogError::Unknown("the leadership moved".to_owned()))).boxed();
+                }
                 async move { committed.await.map(|()| base).map_err(uncommitted) }.boxed()
+            }
+        }
+    }
+
+    fn committed(&self, partition: i32, offset: i64) -> BoxFuture<'static, Result<(), LogError>> {
+        match self.partition(partition) {
+            Err(error) => ready(Err(error)).boxed(),
+            Ok(partition) if !partition.is_leader() => ready(Err(LogError::NotLeader)).boxed(),
+            Ok(partition) if partition.high_watermark() >= offset => ready(Ok(())).boxed(),
+            Ok(partition) => {
+                let committed = partition.committed(offset - 1, COMMIT_TIME);
+                async move { committed.await.map_err(uncommitted) }.boxed()
             }
         }
     }

@@ -120,7 +120,6 @@ async fn serve(
     let (images, images_seen) = watch::channel(Arc::new(Image::default()));
     let (served, served_seen) = watch::channel(0);
     let follower = Follower {
-        node_id: config.node_id,
         config: base.live.clone(),
         replicas: base.replicas.clone(),
         groups: groups.clone(),
