@@ -15,7 +15,7 @@ export ROCKSDB_LIB_DIR := $(ROCKSDB_KEPT)
 export ROCKSDB_STATIC := 1
 endif
 
-.PHONY: deps build run test unit suites verify fix bench soak fuzz
+.PHONY: deps build run test unit suites verify fix bench soak chaos upgrade fuzz
 
 # Installs what is missing; needs root for packages only.
 deps:
@@ -55,14 +55,28 @@ verify:
 fix:
 	$(CARGO) fmt --all
 	$(CARGO) clippy --release --workspace --all-targets --fix --allow-dirty --allow-staged
+	MILLRACE_UPDATE_README=1 $(CARGO) test -q --release -p millrace-broker --test readme
 
 # One table, Millrace and Apache Kafka alternating; BENCH='--rows stream,latency --repeats 1' for a part of it.
 bench: build
 	target/release/bench $(BENCH)
 
-# kill -9 again and again.
+# Faults of all kinds on a cluster for SOAK_MINUTES, then kill -9 of a single node for ROUNDS. A failing seed is printed;
+# MILLRACE_CHAOS_SEED=… repeats it.
+SOAK_MINUTES ?= 120
+
 soak: build
+	MILLRACE_SOAK_MINUTES=$(SOAK_MINUTES) $(CARGO) test --release -p millrace-tests --test chaos everything_mixed -- --nocapture
 	MILLRACE_CRASH_ROUNDS=$(ROUNDS) $(CARGO) test --release -p millrace-tests --test crash -- --nocapture
+
+# The short form alone: MILLRACE_CHAOS_SEED, MILLRACE_CHAOS_FAULTS and MILLRACE_CHAOS_SECONDS choose.
+chaos: build
+	$(CARGO) test --release -p millrace-tests --test chaos -- --nocapture
+
+# The previous commit's program, and a rolling upgrade from it to this one under load.
+upgrade: build
+	bash tests/previous.sh
+	$(CARGO) test --release -p millrace-tests --test upgrade -- --nocapture
 
 # Coverage-guided input for every request decoder and the batch walker; FUZZ_SECONDS for each of the three. On the
 # stable compiler, without sanitizers: the kept RocksDB archive is linked as it is.

@@ -1,6 +1,7 @@
 //! Three nodes on one machine: what the harness does to them, and that they come back. `PEER=kafka` tries the test.
 #![allow(clippy::unwrap_used)]
 
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use millrace_tests::bench::load::ready_batch;
@@ -10,6 +11,12 @@ use millrace_tests::raw::ProducePart;
 
 const TOPIC: &str = "cluster";
 const LIMIT: Duration = Duration::from_secs(60);
+/// Four clusters at a time would measure the machine.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner())
+}
 
 /// Produces to the leader of partition 0 until it is acknowledged.
 fn produce(cluster: &mut Cluster) -> anyhow::Result<i64> {
@@ -24,6 +31,7 @@ fn produce(cluster: &mut Cluster) -> anyhow::Result<i64> {
 
 #[test]
 fn a_killed_leader_is_replaced_and_catches_up() -> anyhow::Result<()> {
+    let _alone = alone();
     let mut cluster = Cluster::start(&Plan::combined(Peer::from_env(), 3))?;
     cluster.create_topic(TOPIC, 3, 3, &[])?;
     produce(&mut cluster)?;
@@ -49,6 +57,7 @@ fn a_killed_leader_is_replaced_and_catches_up() -> anyhow::Result<()> {
 
 #[test]
 fn brokers_and_controllers_apart() -> anyhow::Result<()> {
+    let _alone = alone();
     let mut cluster = Cluster::start(&Plan::split(Peer::from_env(), 3, 3))?;
     cluster.create_topic(TOPIC, 3, 3, &[])?;
     let active = cluster.active_controller()?;
@@ -66,6 +75,7 @@ fn brokers_and_controllers_apart() -> anyhow::Result<()> {
 
 #[test]
 fn cuts_are_silent_and_heal() -> anyhow::Result<()> {
+    let _alone = alone();
     if !Net::possible() {
         eprintln!("skipped: needs root, ip and nft");
         return Ok(());
@@ -93,6 +103,7 @@ fn cuts_are_silent_and_heal() -> anyhow::Result<()> {
 
 #[test]
 fn a_paused_node_and_one_with_a_slow_disk_do_not_stop_the_others() -> anyhow::Result<()> {
+    let _alone = alone();
     const SLOW: u64 = 200_000;
     let mut cluster = Cluster::start(&Plan::combined(Peer::from_env(), 3))?;
     cluster.create_topic(TOPIC, 1, 3, &[])?;

@@ -28,7 +28,7 @@ fn nothing_acknowledged_is_lost() -> anyhow::Result<()> {
     let mut rng = StdRng::seed_from_u64(seed);
     let spec = Spec::new(Peer::from_env())?;
     let mut broker = Broker::start(&spec)?;
-    Conn::open(spec.port)?.create_and_wait(TOPIC, PARTITIONS, &[])?;
+    Conn::open(spec.port)?.create_and_wait(TOPIC, PARTITIONS, &[("retention.ms", "-1")])?;
     let load = Load { rate: 4_000, members: 1, churn: false, ..Load::new(TOPIC, PARTITIONS) };
     let cx = Cx::new(&load, [(0, spec.socket())].into());
     let running = Running::start(&cx);

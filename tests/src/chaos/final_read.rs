@@ -1,6 +1,6 @@
 //! The log when everything is over.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::readers::id_of;
 use crate::checker::{At, Logged};
@@ -10,6 +10,23 @@ use crate::raw::{Conn, FetchPart, records};
 /// All records of a topic, each partition from its start to its end, from its leader. `connect` reaches a broker by its
 /// id, and any broker by −1.
 pub fn read_log(connect: impl Fn(i32) -> anyhow::Result<Conn>, topic: &str) -> anyhow::Result<Vec<Logged>> {
+    patiently(|| read_once(&connect, topic))
+}
+
+/// A broker may have heard of a new leader a moment later than that leader.
+fn patiently<T>(mut attempt: impl FnMut() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    const LIMIT: Duration = Duration::from_secs(30);
+    const PAUSE: Duration = Duration::from_millis(100);
+    let begin = Instant::now();
+    loop {
+        match attempt() {
+            Err(_) if begin.elapsed() < LIMIT => std::thread::sleep(PAUSE),
+            answer => return answer,
+        }
+    }
+}
+
+fn read_once(connect: &impl Fn(i32) -> anyhow::Result<Conn>, topic: &str) -> anyhow::Result<Vec<Logged>> {
     let mut out = Vec::new();
     for view in connect(-1)?.partitions(topic)? {
         let (partition, mut offset) = (view.index, 0);
@@ -39,7 +56,7 @@ pub fn ends(connect: impl Fn(i32) -> anyhow::Result<Conn>, topic: &str) -> anyho
         anyhow::ensure!(error == 0, "the end of {topic}-{partition}: error {error}");
         Ok(end)
     };
-    connect(-1)?.partitions(topic)?.iter().map(|v| end(v.leader, v.index)).collect()
+    patiently(|| connect(-1)?.partitions(topic)?.iter().map(|v| end(v.leader, v.index)).collect())
 }
 
 /// Lets each partition's next replica lead, so that a second read meets the copies that the first did not.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
 use super::{Cluster, Net, Node, Ramdisk};
 use crate::harness::{Dir, Peer, Spec};
@@ -56,6 +57,7 @@ pub struct Plan {
     namespaces: bool,
     ramdisk_mib: Option<u64>,
     heap_mib: u32,
+    binary: Option<PathBuf>,
 }
 
 impl Plan {
@@ -86,6 +88,7 @@ impl Plan {
             namespaces: false,
             ramdisk_mib: None,
             heap_mib: 512,
+            binary: None,
         };
         let plan = plan
             .set("offsets.topic.replication.factor", &factor)
@@ -161,6 +164,13 @@ impl Plan {
         self
     }
 
+    /// The program that all nodes start with, if it is not the one that was built last.
+    #[must_use]
+    pub fn binary(mut self, path: &Path) -> Plan {
+        self.binary = Some(path.to_owned());
+        self
+    }
+
     /// Directories, networks and settings of a cluster of which nothing runs yet.
     pub fn lay_out(&self) -> anyhow::Result<Cluster> {
         let ids: Vec<i32> = self.nodes.iter().map(|n| n.id).collect();
@@ -173,6 +183,7 @@ impl Plan {
             spec.dir = Dir::Kept(dir.path().join(format!("node-{}", node.id)));
             spec.heap_mib = self.heap_mib;
             spec.env = self.env.clone();
+            spec.binary = self.binary.clone();
             // A fault makes nodes warn; what no fault explains is found by `Cluster::alarms`.
             spec.expected_log = vec![String::new()];
             if let Some(net) = &net {

@@ -214,7 +214,7 @@ pub fn millrace_binary() -> PathBuf {
 }
 
 fn millrace_command(spec: &Spec) -> anyhow::Result<Vec<String>> {
-    let binary = millrace_binary();
+    let binary = spec.binary.clone().unwrap_or_else(millrace_binary);
     anyhow::ensure!(binary.exists(), "{} is missing: cargo build --release -p millrace-broker", binary.display());
     let mut command = vec![binary.display().to_string()];
     let mut push = |key: &str, value: &str| command.extend(["--override".to_owned(), format!("{key}={value}")]);

@@ -79,6 +79,8 @@ pub struct Spec {
     pub env: Vec<(String, String)>,
     /// Parts of WARN and ERROR lines that a test expects.
     pub expected_log: Vec<String>,
+    /// The program, if it is not the one that was built last.
+    pub binary: Option<PathBuf>,
     /// JVM heap of the Kafka peer in MiB.
     pub heap_mib: u32,
 }
@@ -97,6 +99,7 @@ impl Spec {
             wrapper: Vec::new(),
             env: Vec::new(),
             expected_log: Vec::new(),
+            binary: None,
             heap_mib: 1024,
         };
         let mut settings = vec![
