@@ -4,7 +4,8 @@ use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let files = ["proto/record.proto", "proto/command.proto", "proto/raft.proto", "proto/service.proto"];
+    let names = ["record", "command", "raft", "service", "quorum"];
+    let files = names.map(|name| format!("proto/{name}.proto"));
     let descriptors = protox::compile(files, ["proto"])?;
     tonic_prost_build::configure().compile_fds(descriptors)?;
     Ok(())

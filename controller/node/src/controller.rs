@@ -4,11 +4,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_metadata::{ApiError, Command, Image, Reply};
+use millrace_metadata::{ApiError, Command, DirId, Image, Reply};
 use millrace_state::Sessions;
 use millrace_store::{Kv, KvStore};
 use openraft::Config;
-use openraft::async_runtime::watch::WatchReceiver;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::net::TcpListener;
@@ -16,31 +15,44 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::active::Active;
+use crate::attach::Attach;
 use crate::attend::Reception;
+use crate::change::{Change, Kind, NewVoter, VoterId, change};
 use crate::compact::{ENTRIES_KEPT, Growth, RECORDS_MAX};
+use crate::contacts::{Contacts, Places};
 use crate::decider::{Asker, Decider, leading_term};
 use crate::duties::Duties;
 use crate::feed::Feed;
-use crate::formation::{campaign, found, initial_members, ready};
+use crate::formation::{Entry, campaign, found, hand_over, ready, single};
+use crate::founding::agree;
 use crate::identity::{self, Identity};
 use crate::lease::Lease;
 use crate::log::Log;
 use crate::machine::{Machine, Outlet};
+use crate::membership::Members;
 use crate::network::Network;
 use crate::options::{ControllerOptions, StartError};
+use crate::peers::addresses;
 use crate::presence::{Presence, Steady};
+use crate::pulse::Pulse;
 use crate::quorum::{QuorumInfo, quorum_info};
-use crate::raft::{Raft, RaftId, raft_id};
+use crate::raft::{Peer, Raft, raft_id};
 use crate::server::{Serving, serve};
 use crate::standing::{Standing, follow};
 use crate::watch::{Teller, WATCHERS_MAX};
 
 /// How long a shutdown waits for the store to close.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
-/// How long a leader that stops waits for another one.
-const HAND_OVER_WAIT: Duration = Duration::from_secs(1);
 /// Calls and notices that Raft itself may hold.
 const RAFT_QUEUE: u64 = 4096;
+
+/// How often a leader shows that it is there.
+const HEARTBEAT_MS: u64 = 150;
+/// A voter that hears nothing waits until the lease is over, which lasts for the longer of these, and then for a
+/// random time between them. A leader that stalls for less is never replaced.
+const ELECTION_MS: (u64, u64) = (500, 800);
+/// How long a voter keeps its word to a leader that is silent.
+pub const LEASE: Duration = Duration::from_millis(ELECTION_MS.1);
 
 /// A running controller.
 pub struct Controller {
@@ -50,7 +62,8 @@ pub struct Controller {
     stop_serving: Option<watch::Sender<()>>,
     images: watch::Receiver<Arc<Image>>,
     tasks: Vec<JoinHandle<()>>,
-    clock: crate::options::Clock,
+    members: Members,
+    contacts: Arc<Contacts>,
     closed: oneshot::Receiver<()>,
 }
 
@@ -81,9 +94,9 @@ fn open(kv: Arc<dyn Kv>, options: &ControllerOptions, snapshot_after: usize) -> 
 fn raft_config() -> Result<Config, StartError> {
     let config = Config {
         cluster_name: "millrace".to_owned(),
-        heartbeat_interval: 500,
-        election_timeout_min: 2000,
-        election_timeout_max: 4000,
+        heartbeat_interval: HEARTBEAT_MS,
+        election_timeout_min: ELECTION_MS.0,
+        election_timeout_max: ELECTION_MS.1,
         snapshot_policy: openraft::SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: ENTRIES_KEPT,
         api_channel_size: Some(RAFT_QUEUE),
@@ -92,7 +105,7 @@ fn raft_config() -> Result<Config, StartError> {
         // A leader that restarts may have lost what it applied: it must be elected again.
         enable_leader_restore: Some(false),
         // At least the lease and one election: a leader without a quorum must stop renewing leases.
-        quorum_loss_probe_interval: Some(8000),
+        quorum_loss_probe_interval: Some(2 * ELECTION_MS.1),
         ..Config::default()
     };
     config.validate().map_err(|e| StartError::Raft(e.to_string()))
@@ -118,17 +131,41 @@ impl Controller {
     ) -> Result<Controller, StartError> {
         let for_open = options.clone();
         let (kv, closed) = Lease::on(kv);
+        let store = Arc::clone(&kv);
         let opened = tokio::task::spawn_blocking(move || open(kv, &for_open, snapshot_after)).await;
-        let Opened { identity, log, machine, images, growth, feed, rng } =
-            opened.map_err(|e| StartError::Raft(e.to_string()))??;
+        let mut opened = opened.map_err(|e| StartError::Raft(e.to_string()))??;
+        let entry = enter(&store, &options, &mut opened).await?;
+        drop(store);
+        let (controller, hopeless) = Controller::assemble(opened, options, closed).await?;
+        match controller.form(entry, hopeless).await {
+            Ok(()) => Ok(controller),
+            Err(error) => {
+                controller.shutdown().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Puts the parts together; what comes from others is served from now on.
+    async fn assemble(
+        opened: Opened,
+        options: ControllerOptions,
+        closed: oneshot::Receiver<()>,
+    ) -> Result<(Controller, oneshot::Receiver<StartError>), StartError> {
+        let Opened { identity, log, machine, images, growth, feed, rng } = opened;
         let id = raft_id(identity.node_id, identity.dir);
-        let members = initial_members(&identity, &options)?;
-        let alone = members.len() == 1;
-        let pristine = log.is_pristine();
         let failed = |e: &dyn std::fmt::Display| StartError::Raft(e.to_string());
         let cluster: Arc<str> = Arc::from(identity.cluster_id.as_str());
-        let network = Network { cluster: Arc::clone(&cluster) };
+        let contacts = Arc::new(Contacts::new(Arc::clone(&options.clock)));
+        let places = places(&options);
+        let network = Network {
+            cluster: Arc::clone(&cluster),
+            places: places.clone(),
+            contacts: Arc::clone(&contacts),
+            log: log.clone(),
+        };
         let raft = Raft::new(id, Arc::new(raft_config()?), network, log, machine).await.map_err(|e| failed(&e))?;
+        let members = Members { raft: raft.clone(), cluster: Arc::clone(&cluster) };
 
         let (asker, asks) = Asker::new(id);
         let clock = Steady::new();
@@ -170,35 +207,32 @@ impl Controller {
                 reception,
                 teller,
                 images: images.clone(),
-                clock: Arc::clone(&options.clock),
+                dir: identity.dir,
+                contacts: Arc::clone(&contacts),
+                members: members.clone(),
+                places: places.clone(),
+                stopping: stopping.clone(),
             };
             tasks.push(tokio::spawn(serve(serving, listener, stopping)));
             stop_serving = Some(stop);
         }
+        let (hopeless, is_hopeless) = oneshot::channel();
+        tasks.push(tokio::spawn(attach(&options, &identity, &members, (&contacts, hopeless)).run()));
+        let pulse = Pulse { raft: raft.clone(), cluster: Arc::clone(&cluster), standings: standings.clone(), places };
+        tasks.push(tokio::spawn(pulse.run()));
         let active = Active::new(cluster, standings, images.clone(), Some(asker), Arc::default());
-        let controller =
-            Controller { raft, identity, active, stop_serving, images, tasks, clock: options.clock, closed };
-        match controller.form(members, pristine, alone).await {
-            Ok(()) => Ok(controller),
-            Err(error) => {
-                controller.shutdown().await;
-                Err(error)
-            }
-        }
+        let controller = Controller { raft, identity, active, stop_serving, images, tasks, members, contacts, closed };
+        Ok((controller, is_hopeless))
     }
 
-    async fn form(
-        &self,
-        members: std::collections::BTreeMap<RaftId, crate::raft::Peer>,
-        pristine: bool,
-        alone: bool,
-    ) -> Result<(), StartError> {
-        campaign(&self.raft, members, pristine).await?;
+    async fn form(&self, entry: Entry, hopeless: oneshot::Receiver<StartError>) -> Result<(), StartError> {
+        let alone = campaign(&self.raft, entry).await?;
         let founding = found(self.raft.clone(), self.images.clone(), self.identity.cluster_id.clone());
         tokio::select! {
             // Founding ends when the image has the first records, as it must for being ready.
             done = ready(&self.raft, &self.images, alone) => done?,
             Err(error) = founding => return Err(StartError::Raft(error.to_string())),
+            Ok(error) = hopeless => return Err(error),
         }
         let found = self.images.borrow().cluster_id.to_string();
         if found == self.identity.cluster_id {
@@ -228,7 +262,7 @@ impl Controller {
 
     /// The state of the quorum, as this node knows it.
     pub fn quorum(&self) -> QuorumInfo {
-        quorum_info(&self.raft, &self.images, (self.clock)())
+        quorum_info(&self.raft, &self.images, &self.contacts)
     }
 
     /// Whether this node is the active controller, as far as it knows.
@@ -241,28 +275,33 @@ impl Controller {
         &self.active
     }
 
-    /// A leader that stops hands its leadership to the voter that is the furthest, so that nobody waits for an
-    /// election timeout.
+    /// Makes another controller a voter; returns when that is agreed. The active controller does it, whichever that is
+    /// (KIP-853).
+    ///
+    /// # Errors
+    /// `DUPLICATE_VOTER`; `INVALID_REQUEST` or `INCONSISTENT_CLUSTER_ID` if it is not what was said of it;
+    /// `REQUEST_TIMED_OUT` if it cannot be reached or did not catch up within `limit`.
+    pub async fn add_voter(&self, voter: NewVoter, limit: Duration) -> Result<(), ApiError> {
+        change(&self.active, Some(&self.members), Change::add(voter, limit)).await
+    }
+
+    /// Takes a voter's vote away; a leader hands over first (KIP-853).
+    ///
+    /// # Errors
+    /// `VOTER_NOT_FOUND`; `INVALID_REQUEST` for the last voter; `REQUEST_TIMED_OUT` if it was not agreed within
+    /// `limit`.
+    pub async fn remove_voter(&self, voter: VoterId, limit: Duration) -> Result<(), ApiError> {
+        change(&self.active, Some(&self.members), Change { kind: Kind::Remove(voter), limit }).await
+    }
+
+    /// The id of this controller's metadata directory.
+    pub fn dir_id(&self) -> DirId {
+        self.identity.dir
+    }
+
+    /// A leader hands its leadership to the voter that is the furthest, so that nobody waits for an election timeout.
     pub(crate) async fn hand_over(&self) {
-        let mut metrics = self.raft.metrics();
-        let heir = {
-            let now = metrics.borrow_and_update();
-            let voters: Vec<RaftId> = now.membership_config.membership().voter_ids().collect();
-            let progress = now.replication.iter().flatten();
-            let others = progress.filter(|(id, _)| **id != now.id && voters.contains(id));
-            others.max_by_key(|(_, matched)| matched.as_ref().map(|id| id.index())).map(|(id, _)| *id)
-        };
-        let Some(heir) = heir else { return };
-        let handed = async {
-            self.raft.trigger().transfer_leader(heir).await.ok()?;
-            while metrics.borrow_and_update().current_leader == Some(*self.raft.node_id()) {
-                metrics.changed().await.ok()?;
-            }
-            Some(())
-        };
-        if tokio::time::timeout(HAND_OVER_WAIT, handed).await.is_err() {
-            tracing::info!("no other controller took the leadership over in {HAND_OVER_WAIT:?}");
-        }
+        hand_over(&self.raft).await;
     }
 
     /// Stops. What was answered is durable already, so there is nothing to lose.
@@ -286,6 +325,52 @@ impl Controller {
     }
 }
 
+/// Finds the others if this controller has no quorum yet; its cluster id is known on return.
+async fn enter(kv: &Arc<dyn Kv>, options: &ControllerOptions, opened: &mut Opened) -> Result<Entry, StartError> {
+    let identity = &mut opened.identity;
+    if !opened.log.is_pristine() {
+        return Ok(Entry::Wait);
+    }
+    let named = |v: &crate::options::VoterAddress| v.node_id == options.node_id;
+    if !options.voters.is_empty() && !options.voters.iter().any(named) {
+        return Err(StartError::NotAVoter { node: options.node_id });
+    }
+    if options.is_alone() {
+        let place = options.voters.first().map(|v| (v.host.clone(), v.port)).or_else(|| options.advertised.clone());
+        return Ok(Entry::Begin(single(identity, place)));
+    }
+    let listener = options.listener.as_ref().map(|l| listen(l)).transpose();
+    let listener = listener.map_err(|e| StartError::Raft(e.to_string()))?;
+    let agreed = agree(kv, options, identity, listener).await?;
+    identity.cluster_id = agreed.cluster_id;
+    Ok(agreed.members.map_or(Entry::Wait, Entry::Begin))
+}
+
+fn places(options: &ControllerOptions) -> Places {
+    Places(options.voters.iter().map(|v| (v.node_id, (v.host.clone(), v.port))).collect())
+}
+
+fn attach(
+    options: &ControllerOptions,
+    identity: &Identity,
+    members: &Members,
+    (contacts, hopeless): (&Arc<Contacts>, oneshot::Sender<StartError>),
+) -> Attach {
+    let named = options.voters.iter().find(|v| v.node_id == options.node_id).map(|v| (v.host.clone(), v.port));
+    let is_pinned = named.is_some();
+    let (host, port) = named.or_else(|| options.advertised.clone()).unwrap_or_default();
+    Attach {
+        members: members.clone(),
+        contacts: Arc::clone(contacts),
+        me: Peer { controller: identity.node_id, dir: identity.dir, host, port },
+        is_pinned,
+        addresses: addresses(options),
+        places: places(options),
+        auto_join: options.auto_join,
+        hopeless: Some(hopeless),
+    }
+}
+
 fn listen(listener: &std::net::TcpListener) -> io::Result<TcpListener> {
     let listener = listener.try_clone()?;
     listener.set_nonblocking(true)?;
@@ -301,6 +386,9 @@ async fn compact(raft: Raft, growth: Arc<Growth>) {
         }
     }
 }
+
+#[cfg(test)]
+use openraft::async_runtime::watch::WatchReceiver;
 
 #[cfg(test)]
 impl Controller {

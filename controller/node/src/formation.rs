@@ -11,45 +11,72 @@ use tokio::sync::watch;
 
 use crate::decider::{leading_term, propose};
 use crate::identity::Identity;
-use crate::options::{ControllerOptions, StartError};
+use crate::options::StartError;
 use crate::raft::{Peer, Raft, RaftId, raft_id};
 
-/// Seconds until a start without a leader counts as failed.
+/// How long a leader that stops waits for another one.
+const HAND_OVER_WAIT: Duration = Duration::from_secs(1);
+/// Seconds until the start of the only voter counts as failed.
 const LEADER_WAIT_S: u64 = 30;
 
-/// The voters that a new quorum starts with: those of the options, or this node alone.
-pub fn initial_members(identity: &Identity, options: &ControllerOptions) -> Result<BTreeMap<RaftId, Peer>, StartError> {
-    let me = raft_id(identity.node_id, identity.dir);
-    if options.initial_voters.is_empty() {
-        let peer = Peer { controller: identity.node_id, dir: identity.dir, ..Peer::default() };
-        return Ok(BTreeMap::from([(me, peer)]));
-    }
-    let voter = |v: &crate::options::InitialVoter| {
-        let peer = Peer { controller: v.node_id, dir: v.dir, host: v.host.clone(), port: v.port };
-        (raft_id(v.node_id, v.dir), peer)
-    };
-    let members: BTreeMap<RaftId, Peer> = options.initial_voters.iter().map(voter).collect();
-    if members.contains_key(&me) {
-        Ok(members)
-    } else {
-        Err(StartError::NotAVoter { node: identity.node_id, dir: identity.dir })
-    }
+/// How a controller comes to take part.
+pub enum Entry {
+    /// It begins a new quorum of these voters.
+    Begin(BTreeMap<RaftId, Peer>),
+    /// It is part of a quorum already, or will be called by one.
+    Wait,
 }
 
-/// Starts an election where waiting for a timeout would gain nothing. Of several new voters the first one begins:
-/// the others learn of the quorum from it.
-pub async fn campaign(raft: &Raft, members: BTreeMap<RaftId, Peer>, pristine: bool) -> Result<(), StartError> {
+/// The only voter of a new quorum.
+pub fn single(identity: &Identity, place: Option<(String, u16)>) -> BTreeMap<RaftId, Peer> {
+    let (host, port) = place.unwrap_or_default();
+    let peer = Peer { controller: identity.node_id, dir: identity.dir, host, port };
+    BTreeMap::from([(raft_id(identity.node_id, identity.dir), peer)])
+}
+
+/// Begins a new quorum, and starts an election where waiting for a timeout would gain nothing. Returns whether this is
+/// the only voter.
+pub async fn campaign(raft: &Raft, entry: Entry) -> Result<bool, StartError> {
     let failed = |e: &dyn std::fmt::Display| StartError::Raft(e.to_string());
+    if let Entry::Begin(members) = entry {
+        let alone = members.len() == 1;
+        raft.initialize(members).await.map_err(|e| failed(&e))?;
+        return Ok(alone);
+    }
     let me = *raft.node_id();
-    let alone = members.len() == 1;
-    if pristine {
-        if members.keys().next() == Some(&me) {
-            raft.initialize(members).await.map_err(|e| failed(&e))?;
-        }
-    } else if alone {
+    let alone = {
+        let metrics = raft.metrics();
+        let now = metrics.borrow_watched();
+        now.membership_config.membership().voter_ids().eq([me])
+    };
+    if alone {
         raft.trigger().elect(false).await.map_err(|e| failed(&e))?;
     }
-    Ok(())
+    Ok(alone)
+}
+
+/// A leader that stops hands its leadership to the voter that is the furthest, so that nobody waits for an election
+/// timeout.
+pub async fn hand_over(raft: &Raft) {
+    let mut metrics = raft.metrics();
+    let heir = {
+        let now = metrics.borrow_and_update();
+        let voters: Vec<RaftId> = now.membership_config.membership().voter_ids().collect();
+        let progress = now.replication.iter().flatten();
+        let others = progress.filter(|(id, _)| **id != now.id && voters.contains(id));
+        others.max_by_key(|(_, matched)| matched.as_ref().map(|id| id.index())).map(|(id, _)| *id)
+    };
+    let Some(heir) = heir else { return };
+    let handed = async {
+        raft.trigger().transfer_leader(heir).await.ok()?;
+        while metrics.borrow_and_update().current_leader == Some(*raft.node_id()) {
+            metrics.changed().await.ok()?;
+        }
+        Some(())
+    };
+    if tokio::time::timeout(HAND_OVER_WAIT, handed).await.is_err() {
+        tracing::info!("no other controller took the leadership over in {HAND_OVER_WAIT:?}");
+    }
 }
 
 /// Waits until the image is that of a working cluster: of one that this node leads if it is alone, else of one whose
@@ -77,6 +104,10 @@ pub async fn ready(raft: &Raft, images: &watch::Receiver<Arc<Image>>, alone: boo
             }
         }
     };
+    if !alone {
+        // The others may come when they like.
+        return ready.await;
+    }
     let limit = Duration::from_secs(LEADER_WAIT_S);
     tokio::time::timeout(limit, ready).await.map_err(|_| StartError::NoLeader(LEADER_WAIT_S))?
 }

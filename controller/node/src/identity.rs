@@ -2,7 +2,7 @@
 
 use millrace_metadata::{DirId, NodeId};
 use millrace_rpc::pb;
-use millrace_store::{Kv, KvBatch};
+use millrace_store::{Kv, KvBatch, StoreError};
 use rand::RngCore;
 
 use crate::keys;
@@ -12,11 +12,13 @@ use crate::options::{ControllerOptions, StartError};
 pub struct Identity {
     pub node_id: NodeId,
     pub dir: DirId,
+    /// Empty until the controllers of a new quorum have agreed on one.
     pub cluster_id: String,
 }
 
-/// Reads the identity that the store has, or gives it one. The new row is durable with the first durable write after
-/// it, and nothing counts before that.
+/// Reads the identity that the store has, or gives it one. A controller on its own chooses its cluster id too; its row
+/// is durable with the first durable write after it, and nothing counts before that. One of several must be known by
+/// its directory from now on.
 pub fn load_or_create(kv: &dyn Kv, options: &ControllerOptions, rng: &mut dyn RngCore) -> Result<Identity, StartError> {
     if let Some(bytes) = kv.get(keys::IDENTITY)? {
         let found = decode(&bytes, options)?;
@@ -30,8 +32,16 @@ pub fn load_or_create(kv: &dyn Kv, options: &ControllerOptions, rng: &mut dyn Rn
     let identity = Identity {
         node_id: options.node_id,
         dir: options.dir_id.unwrap_or_else(&mut random),
-        cluster_id: options.cluster_id.clone().unwrap_or_else(|| random().to_string()),
+        cluster_id: match options.is_alone() {
+            true => options.cluster_id.clone().unwrap_or_else(|| random().to_string()),
+            false => String::new(),
+        },
     };
+    store(kv, &identity, !options.is_alone())?;
+    Ok(identity)
+}
+
+fn store(kv: &dyn Kv, identity: &Identity, durable: bool) -> Result<(), StoreError> {
     let mut batch = KvBatch::default();
     batch.put(
         keys::IDENTITY,
@@ -41,8 +51,12 @@ pub fn load_or_create(kv: &dyn Kv, options: &ControllerOptions, rng: &mut dyn Rn
             cluster_id: identity.cluster_id.clone(),
         }),
     );
-    kv.write(batch, false)?;
-    Ok(identity)
+    kv.write(batch, durable)
+}
+
+/// Gives the store the cluster id that was agreed on; durable on return.
+pub fn adopt(kv: &dyn Kv, identity: &Identity, cluster_id: &str) -> Result<(), StoreError> {
+    store(kv, &Identity { cluster_id: cluster_id.to_owned(), ..identity.clone() }, true)
 }
 
 fn decode(bytes: &[u8], options: &ControllerOptions) -> Result<Identity, StartError> {
@@ -58,7 +72,7 @@ fn check(found: Identity, options: &ControllerOptions) -> Result<Identity, Start
         return Err(StartError::WrongNode { dir: dir(), found: found.node_id, wanted: options.node_id });
     }
     match &options.cluster_id {
-        Some(wanted) if *wanted != found.cluster_id => {
+        Some(wanted) if *wanted != found.cluster_id && !found.cluster_id.is_empty() => {
             Err(StartError::WrongCluster { dir: dir(), found: found.cluster_id, wanted: wanted.clone() })
         }
         _ => Ok(found),

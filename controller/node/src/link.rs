@@ -1,11 +1,13 @@
 //! How a broker reaches the controllers: through the one in its own process, or over the network.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use millrace_metadata::{ApiError, Command, Image, Reply};
 use tokio::sync::watch;
 
 use crate::attend::Attendance;
+use crate::change::{Change, Kind, NewVoter, VoterId, change};
 use crate::controller::Controller;
 use crate::options::StartError;
 use crate::quorum::QuorumInfo;
@@ -86,6 +88,28 @@ impl ControllerLink {
         match &self.way {
             Way::Local(controller) => controller.active().attend().await,
             Way::Remote(remote) => remote.active.attend().await,
+        }
+    }
+
+    /// Makes another controller a voter: see [`Controller::add_voter`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn add_voter(&self, voter: NewVoter, limit: Duration) -> Result<(), ApiError> {
+        match &self.way {
+            Way::Local(controller) => controller.add_voter(voter, limit).await,
+            Way::Remote(remote) => change(&remote.active, None, Change::add(voter, limit)).await,
+        }
+    }
+
+    /// Takes a voter's vote away: see [`Controller::remove_voter`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn remove_voter(&self, voter: VoterId, limit: Duration) -> Result<(), ApiError> {
+        match &self.way {
+            Way::Local(controller) => controller.remove_voter(voter, limit).await,
+            Way::Remote(remote) => change(&remote.active, None, Change { kind: Kind::Remove(voter), limit }).await,
         }
     }
 

@@ -22,6 +22,8 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 
 use crate::codec::{snapshot_meta_to_pb, vote_from_pb, vote_to_pb};
+use crate::contacts::{Contacts, Places};
+use crate::log::Log;
 use crate::messages::{append_to_pb, appended_from_pb, transfer_to_pb, vote_request_to_pb, voted_from_pb};
 use crate::raft::{Peer, RaftId, Snapshot, Types, Vote};
 use crate::snapshot;
@@ -32,6 +34,10 @@ pub const MESSAGE_MAX: usize = 64 << 20;
 /// The names of the cluster and of the node that a call is meant for.
 pub const CLUSTER_KEY: &str = "millrace-cluster";
 pub const NODE_KEY: &str = "millrace-node";
+/// Which version of the calls the sender speaks.
+pub const PROTOCOL_KEY: &str = "millrace-protocol";
+/// The version of the calls that this software speaks, and the newest one that it understands.
+pub const PROTOCOL: u32 = 1;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A channel that connects when it is used, and again when it broke. `None` if the address is none.
@@ -49,22 +55,28 @@ pub fn addressed<T>(message: T, cluster: &str, node: RaftId) -> Request<T> {
         request.metadata_mut().insert(CLUSTER_KEY, cluster);
     }
     request.metadata_mut().insert(NODE_KEY, MetadataValue::from(node));
+    request.metadata_mut().insert(PROTOCOL_KEY, MetadataValue::from(PROTOCOL));
     request
 }
 
 /// Makes the connections of one controller.
 pub struct Network {
     pub cluster: Arc<str>,
+    pub places: Places,
+    pub contacts: Arc<Contacts>,
+    pub log: Log,
 }
 
 impl RaftNetworkFactory<Types> for Network {
     type Network = Connection;
 
     async fn new_client(&mut self, target: RaftId, peer: &Peer) -> Connection {
-        let client = channel(&peer.host, peer.port).map(|channel| {
+        let (host, port) = self.places.of(peer);
+        let client = channel(host, port).map(|channel| {
             RaftClient::new(channel).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX)
         });
-        Connection { cluster: Arc::clone(&self.cluster), target, client }
+        let contacts = Arc::clone(&self.contacts);
+        Connection { cluster: Arc::clone(&self.cluster), target, client, contacts, log: self.log.clone() }
     }
 }
 
@@ -73,6 +85,8 @@ pub struct Connection {
     cluster: Arc<str>,
     target: RaftId,
     client: Option<RaftClient<Channel>>,
+    contacts: Arc<Contacts>,
+    log: Log,
 }
 
 fn unreachable(why: impl Display) -> RPCError<Types> {
@@ -110,8 +124,13 @@ impl RaftNetworkV2<Types> for Connection {
         request: AppendEntriesRequest<Types>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
+        let sent = request.entries.last().map(|e| e.log_id).or(request.prev_log_id);
+        let (sent_ms, end) = (self.contacts.now_ms(), self.log.last_id());
         let (client, request) = self.parts(append_to_pb(&request))?;
-        appended_from_pb(within(&option, client.append(request)).await?).map_err(malformed)
+        let answer = appended_from_pb(within(&option, client.append(request)).await?).map_err(malformed)?;
+        let whole = sent >= end && matches!(answer, AppendEntriesResponse::Success);
+        self.contacts.answered(self.target, sent_ms, whole);
+        Ok(answer)
     }
 
     async fn vote(

@@ -20,16 +20,6 @@ pub struct VoterAddress {
     pub port: u16,
 }
 
-/// One of the voters that a new quorum starts with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InitialVoter {
-    pub node_id: NodeId,
-    /// Id of its metadata directory: a voter that lost it is another voter.
-    pub dir: DirId,
-    pub host: String,
-    pub port: u16,
-}
-
 /// Settings of one controller.
 #[derive(Clone)]
 pub struct ControllerOptions {
@@ -42,9 +32,15 @@ pub struct ControllerOptions {
     /// The cluster to belong to; a random id on the first start if it is not given.
     pub cluster_id: Option<String>,
     pub defaults: Defaults,
-    /// The voters of a new quorum, this one among them; none means this one alone. Without effect once there is a
-    /// quorum. `dir_id` and `cluster_id` must be given with it.
-    pub initial_voters: Vec<InitialVoter>,
+    /// `controller.quorum.voters`: where each voter is, this one among them. A new quorum is made of them.
+    pub voters: Vec<VoterAddress>,
+    /// `controller.quorum.bootstrap.servers`, used if `voters` is empty: a new quorum is made of the controllers that
+    /// answer there, if this one is among them. Both empty: this node alone.
+    pub bootstrap: Vec<(String, u16)>,
+    /// A controller that is no voter of the quorum that it finds becomes one by itself.
+    pub auto_join: bool,
+    /// Host and port that others are told, where `voters` and `bootstrap` do not say it.
+    pub advertised: Option<(String, u16)>,
     /// Where other controllers and brokers reach this one; needed with other voters only.
     pub listener: Option<Arc<std::net::TcpListener>>,
     /// After so much silence a broker is fenced.
@@ -57,6 +53,15 @@ pub struct ControllerOptions {
 }
 
 impl ControllerOptions {
+    /// Whether this controller has no others to look for.
+    pub(crate) fn is_alone(&self) -> bool {
+        match self.voters.as_slice() {
+            [] => self.bootstrap.is_empty(),
+            [voter] => voter.node_id == self.node_id,
+            _ => false,
+        }
+    }
+
     /// The settings of a controller on its own, with the operating system's clock and randomness.
     pub fn new(node_id: NodeId, dir: impl Into<PathBuf>) -> ControllerOptions {
         let since_1970 = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -66,7 +71,10 @@ impl ControllerOptions {
             dir_id: None,
             cluster_id: None,
             defaults: Defaults::default(),
-            initial_voters: Vec::new(),
+            voters: Vec::new(),
+            bootstrap: Vec::new(),
+            auto_join: false,
+            advertised: None,
             listener: None,
             broker_session_timeout_ms: 3000,
             duties: DutyOptions::default(),
@@ -93,10 +101,12 @@ pub enum StartError {
     Unreadable { dir: String, what: String },
     #[error("the metadata log does not work: {0}")]
     Raft(String),
-    #[error(
-        "node {node} with directory {dir} is none of the initial voters; name it there, or give it the directory that it had"
-    )]
-    NotAVoter { node: NodeId, dir: DirId },
+    #[error("node {node} is none of the voters in controller.quorum.voters; name it there, or correct node.id")]
+    NotAVoter { node: NodeId },
+    #[error("the controllers were given different cluster ids ({found}); give all of them the same one, or none")]
+    ClusterIds { found: String },
+    #[error("controllers at different addresses have the same id {node}; give each a node.id of its own")]
+    SameId { node: NodeId },
     #[error("no leader was elected within {0} s")]
     NoLeader(u64),
 }

@@ -6,6 +6,7 @@ use millrace_metadata::{DirId, Image, NodeId};
 use openraft::async_runtime::watch::WatchReceiver;
 use tokio::sync::watch;
 
+use crate::contacts::{Contact, Contacts};
 use crate::raft::{Raft, RaftId, controller_id};
 
 /// A voter as the leader sees it.
@@ -32,8 +33,9 @@ pub struct QuorumInfo {
     pub observers: Vec<Voter>,
 }
 
-/// The quorum as this node knows it at `now`, in ms since 1970.
-pub fn quorum_info(raft: &Raft, images: &watch::Receiver<Arc<Image>>, now: i64) -> QuorumInfo {
+/// The quorum as this node knows it.
+pub fn quorum_info(raft: &Raft, images: &watch::Receiver<Arc<Image>>, contacts: &Contacts) -> QuorumInfo {
+    let now = contacts.now_ms();
     let metrics = raft.metrics();
     let metrics = metrics.borrow_watched();
     let end = |index: Option<u64>| index.map_or(0, |i| i64::try_from(i).unwrap_or(i64::MAX - 1) + 1);
@@ -46,9 +48,19 @@ pub fn quorum_info(raft: &Raft, images: &watch::Receiver<Arc<Image>>, now: i64) 
         let replicated = metrics.replication.as_ref().and_then(|r| r.get(&id)).and_then(|l| l.as_ref());
         let known = if me { end(metrics.last_log_index).max(high_watermark) } else { -1 };
         let log_end = replicated.map_or(known, |l| end(Some(l.index())).max(known));
-        let time = if me { now } else { -1 };
+        let contact = contacts.of(id).filter(|_| !me && metrics.replication.is_some());
+        let contact = match me {
+            true => Contact { fetched_ms: now, caught_up_ms: now },
+            false => contact.unwrap_or(Contact { fetched_ms: -1, caught_up_ms: -1 }),
+        };
         let dir = membership.get_node(&id).map(|p| p.dir).unwrap_or_default();
-        Voter { id: controller_id(id), dir, log_end, last_fetch_ms: time, last_caught_up_ms: time }
+        Voter {
+            id: controller_id(id),
+            dir,
+            log_end,
+            last_fetch_ms: contact.fetched_ms,
+            last_caught_up_ms: contact.caught_up_ms,
+        }
     };
     QuorumInfo {
         leader: metrics.current_leader.map(controller_id),

@@ -4,10 +4,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures::Stream;
-use millrace_metadata::{ApiError, Command, ErrorCode, Image, Reply};
+use millrace_metadata::{ApiError, Command, DirId, ErrorCode, Image, Reply};
 use millrace_rpc::pb::controller_server::{Controller as ControllerService, ControllerServer};
+use millrace_rpc::pb::quorum_server::QuorumServer;
 use millrace_rpc::pb::raft_server::{Raft as RaftService, RaftServer};
 use millrace_rpc::{DecodeError, command_from_pb, error_to_pb, pb, reply_to_pb};
+use openraft::async_runtime::watch::WatchReceiver;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tonic::transport::Server;
@@ -16,13 +18,16 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::attend::Reception;
 use crate::codec::{snapshot_meta_from_pb, vote_to_pb};
+use crate::contacts::{Contacts, Places};
+use crate::controller::LEASE;
 use crate::decider::leading_term;
 use crate::describe::quorum_to_pb;
+use crate::membership::Members;
 use crate::messages::{
     append_from_pb, appended_to_pb, needed_vote, transfer_from_pb, vote_request_from_pb, voted_to_pb,
 };
-use crate::network::{CLUSTER_KEY, MESSAGE_MAX, NODE_KEY};
-use crate::options::Clock;
+use crate::network::{CLUSTER_KEY, MESSAGE_MAX, NODE_KEY, PROTOCOL, PROTOCOL_KEY};
+use crate::pulse::is_gone;
 use crate::quorum::quorum_info;
 use crate::raft::{Raft, RaftId, Snapshot};
 use crate::snapshot;
@@ -44,16 +49,22 @@ pub struct Serving {
     pub reception: Reception,
     pub teller: Teller,
     pub images: watch::Receiver<Arc<Image>>,
-    pub clock: Clock,
+    pub dir: DirId,
+    pub contacts: Arc<Contacts>,
+    pub members: Members,
+    pub places: Places,
+    /// Its sender is dropped when the controller stops.
+    pub stopping: watch::Receiver<()>,
 }
 
 /// Serves until the sender of `stop` is dropped.
 pub async fn serve(serving: Serving, listener: TcpListener, mut stop: watch::Receiver<()>) {
     let raft = RaftServer::new(serving.clone()).max_decoding_message_size(MESSAGE_MAX);
-    let controller = ControllerServer::new(serving).max_decoding_message_size(MESSAGE_MAX);
+    let controller = ControllerServer::new(serving.clone()).max_decoding_message_size(MESSAGE_MAX);
+    let quorum = QuorumServer::new(serving);
     let server = Server::builder().concurrency_limit_per_connection(CALLS_PER_CONNECTION).tcp_nodelay(true);
     let mut server = server;
-    let served = server.add_service(raft).add_service(controller).serve_with_incoming_shutdown(
+    let served = server.add_service(raft).add_service(controller).add_service(quorum).serve_with_incoming_shutdown(
         TcpIncoming::from(listener),
         async {
             // Nothing is ever sent.
@@ -75,7 +86,7 @@ fn fatal(error: impl std::fmt::Display) -> Status {
 
 impl Serving {
     /// The message, if it is meant for this node of this cluster.
-    fn accept<T>(&self, request: Request<T>) -> Result<T, Status> {
+    pub fn accept<T>(&self, request: Request<T>) -> Result<T, Status> {
         let metadata = request.metadata();
         let cluster = metadata.get(CLUSTER_KEY).and_then(|v| v.to_str().ok());
         if cluster != Some(&*self.cluster) {
@@ -85,7 +96,33 @@ impl Serving {
         if node != Some(self.me) {
             return Err(Status::permission_denied(format!("this is node {}", self.me)));
         }
+        check_protocol(metadata)?;
         Ok(request.into_inner())
+    }
+
+    /// Whether the leader's process is known to be gone. Somebody else's word for it is not enough.
+    async fn leader_is_gone(&self, candidate: RaftId) -> bool {
+        let leader = {
+            let metrics = self.raft.metrics();
+            let now = metrics.borrow_watched();
+            let leader = now.current_leader.filter(|leader| *leader != now.id && *leader != candidate);
+            leader.and_then(|leader| now.membership_config.membership().get_node(&leader).cloned())
+        };
+        let Some(leader) = leader else { return false };
+        let (host, port) = self.places.of(&leader);
+        // A lease that ran out needs no proof.
+        self.contacts.heard_within(LEASE) && is_gone(host, port).await
+    }
+}
+
+/// Refuses calls of newer software whose meaning is not known here.
+fn check_protocol(metadata: &tonic::metadata::MetadataMap) -> Result<(), Status> {
+    let spoken = metadata.get(PROTOCOL_KEY).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u32>().ok());
+    match spoken {
+        Some(version) if version > PROTOCOL => Err(Status::failed_precondition(format!(
+            "the caller speaks version {version} of the controllers' calls, this node up to {PROTOCOL}; upgrade this node first"
+        ))),
+        _ => Ok(()),
     }
 }
 
@@ -93,12 +130,15 @@ impl Serving {
 impl RaftService for Serving {
     async fn append(&self, request: Request<pb::AppendRequest>) -> Result<Response<pb::AppendResponse>, Status> {
         let request = append_from_pb(self.accept(request)?).map_err(malformed)?;
+        self.contacts.heard();
         let response = self.raft.append_entries(request).await.map_err(fatal)?;
         Ok(Response::new(appended_to_pb(&response)))
     }
 
     async fn vote(&self, request: Request<pb::VoteRequest>) -> Result<Response<pb::VoteResponse>, Status> {
-        let request = vote_request_from_pb(self.accept(request)?).map_err(malformed)?;
+        let mut request = vote_request_from_pb(self.accept(request)?).map_err(malformed)?;
+        // The lease of a leader whose process is gone keeps nobody waiting.
+        request.leadership_transfer |= self.leader_is_gone(request.vote.leader_id.voted_for).await;
         let response = self.raft.vote(request).await.map_err(fatal)?;
         Ok(Response::new(voted_to_pb(&response)))
     }
@@ -174,7 +214,7 @@ impl ControllerService for Serving {
     async fn quorum(&self, request: Request<pb::Blank>) -> Result<Response<pb::QuorumReply>, Status> {
         let pb::Blank {} = self.accept(request)?;
         let reply = match leading_term(&self.raft) {
-            Some(_) => quorum_to_pb(&quorum_info(&self.raft, &self.images, (self.clock)())),
+            Some(_) => quorum_to_pb(&quorum_info(&self.raft, &self.images, &self.contacts)),
             None => pb::QuorumReply {
                 error: Some(error_to_pb(&ErrorCode::NotController.into())),
                 ..pb::QuorumReply::default()

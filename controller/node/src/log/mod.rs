@@ -121,6 +121,11 @@ impl Log {
         state.vote.is_none() && state.last.is_none()
     }
 
+    /// The newest entry, durable or not.
+    pub fn last_id(&self) -> Option<LogId> {
+        self.state.lock().last
+    }
+
     /// The entries of `[from, to)` that memory does not have.
     fn read_disk(kv: &dyn Kv, from: u64, to: u64) -> io::Result<Vec<Entry>> {
         let (mut entries, mut bytes, mut bad) = (Vec::new(), 0, None);

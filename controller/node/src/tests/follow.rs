@@ -96,7 +96,7 @@ async fn a_follower_survives_the_controllers_that_it_follows() {
 async fn who_is_far_behind_gets_an_image_and_then_entries() {
     let nodes = three(20);
     let alone = &nodes[..1];
-    let options = crate::ControllerOptions { initial_voters: Vec::new(), ..nodes[0].options.clone() };
+    let options = crate::ControllerOptions { voters: Vec::new(), cluster_id: None, ..nodes[0].options.clone() };
     let start = || Controller::start_on(nodes[0].kv.clone(), options.clone(), nodes[0].snapshot_after);
     let first = ControllerLink::local(start().await.unwrap());
     let epoch = register(&first, 1).await;

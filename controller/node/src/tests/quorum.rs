@@ -4,11 +4,10 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_metadata::DirId;
 use millrace_store::MemoryKv;
 
 use super::{create, join};
-use crate::{Controller, ControllerOptions, InitialVoter, StartError};
+use crate::{Controller, ControllerOptions, StartError, VoterAddress};
 
 /// Far beyond what an election takes.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -26,28 +25,32 @@ impl Node {
     }
 }
 
-pub(super) fn three(snapshot_after: usize) -> Vec<Node> {
-    let listeners: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    let voter = |(id, listener): (i32, &TcpListener)| InitialVoter {
+/// So many controllers that know each other by their settings alone, as processes would.
+pub(super) fn several(count: i32, snapshot_after: usize) -> Vec<Node> {
+    let listeners: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let voter = |(id, listener): (i32, &TcpListener)| VoterAddress {
         node_id: id,
-        dir: DirId([id as u8; 16]),
         host: "127.0.0.1".into(),
         port: listener.local_addr().unwrap().port(),
     };
-    let voters: Vec<InitialVoter> = (1..).zip(&listeners).map(voter).collect();
-    let node = |(voter, listener): (&InitialVoter, TcpListener)| Node {
+    let voters: Vec<VoterAddress> = (1..).zip(&listeners).map(voter).collect();
+    let node = |(voter, listener): (&VoterAddress, TcpListener)| Node {
         kv: Arc::new(MemoryKv::new()),
         options: ControllerOptions {
-            dir_id: Some(voter.dir),
-            cluster_id: Some("cluster".into()),
-            initial_voters: voters.clone(),
+            // The others learn it.
+            cluster_id: (voter.node_id == 1).then(|| "cluster".into()),
+            voters: voters.clone(),
             listener: Some(Arc::new(listener)),
-            seed: 7,
+            seed: voter.node_id as u64,
             ..ControllerOptions::new(voter.node_id, "memory")
         },
         snapshot_after,
     };
     voters.iter().zip(listeners).map(node).collect()
+}
+
+pub(super) fn three(snapshot_after: usize) -> Vec<Node> {
+    several(3, snapshot_after)
 }
 
 pub(super) async fn start_all(nodes: &[Node]) -> Vec<Controller> {
@@ -122,7 +125,7 @@ async fn eventually<F: Future<Output = bool>>(attempt: impl Fn() -> F) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_no_voter_does_not_start() {
     let nodes = three(usize::MAX);
-    let stranger = ControllerOptions { dir_id: Some(DirId([9; 16])), ..nodes[0].options.clone() };
+    let stranger = ControllerOptions { node_id: 9, ..nodes[0].options.clone() };
     let refused = Controller::start_on(Arc::new(MemoryKv::new()), stranger, usize::MAX).await;
-    assert!(matches!(refused, Err(StartError::NotAVoter { node: 1, .. })));
+    assert!(matches!(refused, Err(StartError::NotAVoter { node: 9 })));
 }
