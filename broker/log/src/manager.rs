@@ -197,6 +197,7 @@ impl LogManager {
             let mut batch = KvBatch::default();
             rows::delete_assignment(&mut batch, slot.plog);
             rows::delete_state(&mut batch, slot.plog);
+            rows::delete_high_watermark(&mut batch, slot.plog);
             // Not synced: the log's own deletion is, and a row without a log is cleared at the next start.
             slot.dir.rows()?.write(batch, false)?;
             slot.dir.store()?.open(slot.plog, RetentionClass::Forever, Arc::new(Nobody))?.delete()
@@ -205,6 +206,38 @@ impl LogManager {
             note(&slot.dir, &error);
             tracing::warn!(plog = slot.plog, dir = %slot.dir.path().display(), %error, "a log could not be deleted; the next start tries again");
         }
+    }
+
+    /// Gives the partition an empty log that starts at `at` in place of `log`, in the same directory: the only way to
+    /// one that starts earlier. `observer` is told of its progress. Waits for the disk. Should the process end
+    /// meanwhile, a restart finds the old log or the new one.
+    pub fn renew(
+        &self,
+        key: PartitionKey,
+        log: &PartitionLog,
+        at: i64,
+        observer: Arc<dyn Observer>,
+    ) -> Result<(), StoreError> {
+        let mut from = None;
+        log.replace(at, |place| {
+            let current = self.slot(key).filter(|slot| slot.plog == place.plog.id()).ok_or(StoreError::Closed)?;
+            let generation = current.generation + 1;
+            let ids = self.allocate(&place.dir, std::iter::once(key), Role::Current, generation)?;
+            let id = *ids.first().ok_or(StoreError::Closed)?;
+            let plog = place.dir.store()?.open(id, retention_class(&log.config()), observer)?;
+            if at > 0 {
+                plog.set_log_start(at)?;
+            }
+            let to = Slot { dir: place.dir.clone(), plog: id, generation };
+            if !self.replace_slot(key, &current, to.clone(), || Ok(()))? {
+                self.discard(&to);
+                return Err(StoreError::Closed);
+            }
+            from = Some(current);
+            Ok(plog)
+        })?;
+        from.iter().for_each(|slot| self.discard(slot));
+        Ok(())
     }
 
     /// Runs `write` and puts `to` in the place of `from`, if that is still the partition's place.

@@ -45,6 +45,7 @@ impl LogManager {
         let id = *ids.first().ok_or(StoreError::Closed)?;
         let plog = dir.store()?.open(id, crate::config::retention_class(&source.config()), observer)?;
         dir.count(1);
+        source.take_cut();
         Ok(LogCopy { key, source: source.clone(), from, dir: dir.clone(), plog, generation, unsynced: 0 })
     }
 }
@@ -57,6 +58,7 @@ impl LogCopy {
 
     /// Copies some more; true when the copy has caught up. Waits for the disk.
     pub fn step(&mut self) -> Result<bool, StoreError> {
+        self.cut(self.source.take_cut())?;
         let end = self.source.end();
         let place = self.source.place();
         let done = self.copy_some(&*place.plog, end)?;
@@ -65,6 +67,11 @@ impl LogCopy {
             self.unsynced = 0;
         }
         Ok(done)
+    }
+
+    /// Follows a source that was cut to `to`.
+    fn cut(&self, to: i64) -> Result<(), StoreError> {
+        if to < self.plog.bounds().end { self.plog.truncate(to) } else { Ok(()) }
     }
 
     /// Copies one step of what lies below `end`; true when nothing is missing.
@@ -101,7 +108,12 @@ impl LogCopy {
     pub fn finish(mut self, manager: &LogManager, activate: impl FnOnce()) -> Result<(), StoreError> {
         let mut batch = KvBatch::default();
         let source = self.source.clone();
-        let switched = source.relocate(|place, state, end| {
+        let switched = source.relocate(|place, state, (end, cut_to)| {
+            if manager.slot(self.key).is_none_or(|slot| slot.plog != self.from.plog) {
+                // Removed, or begun anew.
+                return Err(StoreError::Closed);
+            }
+            self.cut(cut_to)?;
             while !self.copy_some(&*place.plog, end)? {}
             state.put(self.plog.id(), end, &mut batch);
             Ok::<_, StoreError>(Place { dir: self.dir.clone(), plog: self.plog.clone() })

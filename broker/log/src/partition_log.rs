@@ -368,18 +368,51 @@ impl PartitionLog {
     }
 
     /// Runs `change` while no append can happen; it may put the log into another place that holds the same batches.
-    /// `change` is told the end of the log.
+    /// `change` is told the end of the log, and where it was cut as [`PartitionLog::take_cut`] would tell.
     pub(crate) fn relocate(
         &self,
-        change: impl FnOnce(&Place, &LogState, i64) -> Result<Place, StoreError>,
+        change: impl FnOnce(&Place, &LogState, (i64, i64)) -> Result<Place, StoreError>,
     ) -> Result<(), StoreError> {
         let mut inner = self.inner.lock();
         let place = self.place.load_full();
-        let end = inner.end;
+        let ends = (inner.end, std::mem::replace(&mut inner.cut_to, i64::MAX));
         let state = self.state(&mut inner)?;
-        let next = change(&place, state, end)?;
+        let next = change(&place, state, ends)?;
         self.place.store(Arc::new(next));
         Ok(())
+    }
+
+    /// Runs `change`, which makes an empty log that starts at `at`, while no append can happen, and goes on there.
+    pub(crate) fn replace(
+        &self,
+        at: i64,
+        change: impl FnOnce(&Place) -> Result<Arc<dyn Plog>, StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut inner = self.inner.lock();
+        let place = self.place.load_full();
+        let plog = change(&place)?;
+        inner.end = at;
+        inner.cut_to = inner.cut_to.min(at);
+        inner.state = Some(Box::default());
+        self.place.store(Arc::new(Place { dir: place.dir.clone(), plog }));
+        Ok(())
+    }
+
+    /// The lowest offset that the log was cut to since the last call, `i64::MAX` if it was not: what was copied from
+    /// at or above it is not to be trusted.
+    pub(crate) fn take_cut(&self) -> i64 {
+        std::mem::replace(&mut self.inner.lock().cut_to, i64::MAX)
+    }
+
+    /// What was committed at least, as noted before the last restart; may wait for the disk.
+    pub fn noted_high_watermark(&self) -> Result<Option<i64>, StoreError> {
+        let place = self.place.load();
+        rows::get_high_watermark(&*place.dir.rows()?, place.plog.id())
+    }
+
+    /// Adds a row that notes the high watermark to a batch for [`LogDir::rows`] of the log's directory.
+    pub fn note_high_watermark(&self, out: &mut KvBatch, high_watermark: i64) {
+        rows::put_high_watermark(out, self.place.load().plog.id(), high_watermark);
     }
 }
 

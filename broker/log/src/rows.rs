@@ -5,6 +5,7 @@
 //! 0x11 plog:u64 producer:u64    → a producer, see `producer.rs`
 //! 0x12 plog:u64                 → version:u8 topic:16 partition:i32 role:u8 generation:u64   whose log it is
 //! 0x13                          → next plog:u64
+//! 0x14 plog:u64                 → high watermark:i64   a hint: what was committed at least
 //! ```
 //!
 //! All numbers are big-endian, so that the rows of one log lie side by side.
@@ -19,6 +20,7 @@ const STATE: u8 = 0x10;
 const PRODUCER: u8 = 0x11;
 const ASSIGNMENT: u8 = 0x12;
 const NEXT_PLOG: u8 = 0x13;
+const HIGH_WATERMARK: u8 = 0x14;
 
 const VERSION: u8 = 1;
 
@@ -201,6 +203,20 @@ pub fn scan_assignments(rows: &dyn Kv) -> Result<Vec<(PlogId, Assignment)>, Stor
         !damaged
     })?;
     if damaged { Err(corrupt("the list of partition logs has an unknown format")) } else { Ok(out) }
+}
+
+/// The high watermark that was noted last; `None` if there is none of use.
+pub fn get_high_watermark(rows: &dyn Kv, plog: PlogId) -> Result<Option<i64>, StoreError> {
+    let bytes = rows.get(&key(HIGH_WATERMARK, plog))?;
+    Ok(bytes.and_then(|bytes| bytes.as_slice().try_into().ok()).map(i64::from_be_bytes))
+}
+
+pub fn put_high_watermark(out: &mut KvBatch, plog: PlogId, high_watermark: i64) {
+    out.put(key(HIGH_WATERMARK, plog), high_watermark.to_be_bytes());
+}
+
+pub fn delete_high_watermark(out: &mut KvBatch, plog: PlogId) {
+    out.delete(key(HIGH_WATERMARK, plog));
 }
 
 pub fn get_next_plog(rows: &dyn Kv) -> Result<PlogId, StoreError> {

@@ -107,15 +107,26 @@ struct Following {
 
 impl Inner {
     fn pause(&mut self, key: PartitionKey, now_ms: i64, longest_ms: i64) {
+        if self.following.get(&key).is_some_and(|following| following.partition.failure().is_some()) {
+            // Its directory stays offline until a restart.
+            return self.remove(&key);
+        }
         let Some(following) = self.following.get_mut(&key) else {
             return;
         };
         let pause = FIRST_BACKOFF_MS.saturating_mul(1 << following.failures.min(16)).min(longest_ms.max(1));
         following.failures += 1;
-        if let Some(before) = following.paused_until.replace(now_ms + pause) {
+        self.pause_until(key, now_ms + pause);
+    }
+
+    fn pause_until(&mut self, key: PartitionKey, until_ms: i64) {
+        let Some(following) = self.following.get_mut(&key) else {
+            return;
+        };
+        if let Some(before) = following.paused_until.replace(until_ms) {
             self.paused.remove(&(before, key));
         }
-        self.paused.insert((now_ms + pause, key));
+        self.paused.insert((until_ms, key));
         self.due.remove(&key);
         if std::mem::take(&mut following.asked) {
             self.forgotten.insert(key);
@@ -130,6 +141,7 @@ impl Inner {
             if let Some(following) = self.following.get_mut(&key) {
                 following.paused_until = None;
                 self.due.insert(key);
+                self.unsynced.push(key);
             }
         }
     }
@@ -204,6 +216,9 @@ impl Fetcher {
         let key = partition.key();
         let mut inner = self.inner.lock();
         inner.remove(&key);
+        if partition.failure().is_some() {
+            return;
+        }
         inner.forgotten.remove(&key);
         let following = Following {
             partition,
@@ -252,10 +267,10 @@ impl Fetcher {
         self.shared.saw(now_ms);
         let max_bytes = self.shared.settings().fetch_max_bytes;
         let mut inner = self.inner.lock();
+        inner.resume_paused(now_ms);
         if inner.first_unsynced().is_some() {
             return None;
         }
-        inner.resume_paused(now_ms);
         if inner.following.len() == inner.paused.len() {
             inner.full = true;
             return None;
@@ -268,6 +283,16 @@ impl Fetcher {
             let Some(following) = inner.following.get_mut(&key) else {
                 continue;
             };
+            // To ask says that all before is durable. What failed never is again.
+            if following.partition.failure().is_some() {
+                inner.remove(&key);
+                continue;
+            }
+            if following.partition.durable_end_offset() < following.offset {
+                inner.due.insert(key);
+                inner.unsynced.push(key);
+                continue;
+            }
             following.asked = true;
             request.partitions.push(following.ask(key, max_bytes));
         }
@@ -292,6 +317,12 @@ impl Fetcher {
     /// next request is a full one.
     pub fn abandoned(&self) {
         self.inner.lock().full = true;
+    }
+
+    /// Leaves the partitions alone until `until_ms`, as a throttle has it.
+    pub fn hold(&self, keys: &[PartitionKey], until_ms: i64) {
+        let mut inner = self.inner.lock();
+        keys.iter().for_each(|key| inner.pause_until(*key, until_ms));
     }
 
     /// When the next pause ends, ms since 1970.

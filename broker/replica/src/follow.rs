@@ -2,11 +2,11 @@
 //! (KIP-101, KIP-279; `ReplicaFetcherThread.scala`, `AbstractFetcherThread.scala`).
 
 use bytes::Bytes;
-use millrace_log::{AppendError, EpochEnd};
+use millrace_log::{AppendError, EpochEnd, FollowerAppended};
 use millrace_store::StoreError;
 
 use crate::partition::{Partition, PartitionState};
-use crate::progress::Role;
+use crate::progress::{Reporter, Role};
 
 /// Where a follower's log ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,28 +68,52 @@ impl Partition {
     pub fn append_as_follower(&self, data: LeaderData, leader_epoch: i32) -> Result<FollowerEnd, FollowError> {
         let state = self.locked_state();
         self.check_following(&state, leader_epoch)?;
-        let appended = match data.records.is_empty() {
-            true => None,
-            false => Some(self.log().append_as_follower(data.records, leader_epoch)?),
-        };
-        let end = match &appended {
-            Some(appended) => {
-                if appended.bytes > 0 {
-                    self.progress().appended(appended.end, appended.bytes as u64);
-                }
-                FollowerEnd { offset: appended.end, epoch: appended.epoch, bytes: appended.bytes }
+        let mut end = FollowerEnd { offset: self.log().end(), epoch: -1, bytes: 0 };
+        let mut stopped = None;
+        if !data.records.is_empty() {
+            let mut appended = self.log().append_as_follower(data.records.clone(), leader_epoch)?;
+            if let Some(base) = self.start_within(&appended) {
+                self.renew(base)?;
+                appended = self.log().append_as_follower(data.records, leader_epoch)?;
             }
-            None => FollowerEnd { offset: self.log().end(), epoch: -1, bytes: 0 },
-        };
+            if appended.bytes > 0 {
+                self.progress().appended(appended.end, appended.bytes as u64);
+            }
+            end = FollowerEnd { offset: appended.end, epoch: appended.epoch, bytes: appended.bytes };
+            stopped = appended.stopped;
+        }
         self.progress().follow(data.high_watermark, end.offset);
         // Never beyond what there is: a leader that starts later than that is met by starting anew.
         if data.log_start > self.log_start_offset() && data.log_start <= end.offset {
             self.log().set_log_start(data.log_start)?;
         }
-        match appended.and_then(|appended| appended.stopped) {
+        match stopped {
             Some(error) => Err(FollowError::Append(error)),
             None => Ok(end),
         }
+    }
+
+    /// Where the batch begins that was refused because this empty log starts within it: the leader's log start lies
+    /// there, too (`Partition.appendRecordsToFollowerOrFutureReplica`).
+    fn start_within(&self, appended: &FollowerAppended) -> Option<i64> {
+        match appended.stopped {
+            Some(AppendError::UnexpectedOffset { base_offset, end })
+                if appended.bytes == 0 && base_offset < end && self.log_start_offset() == end =>
+            {
+                Some(base_offset)
+            }
+            _ => None,
+        }
+    }
+
+    /// Puts an empty log that starts at `at` in the place of this one.
+    fn renew(&self, at: i64) -> Result<(), StoreError> {
+        let reporter = Reporter::new(self.progress().clone(), self.log_dir(), false);
+        self.shared().logs.renew(self.key(), self.log(), at, reporter.clone())?;
+        self.progress().truncated(at);
+        self.report_by(reporter);
+        self.progress().durable(self.log().bounds().durable_end);
+        Ok(())
     }
 
     /// Cuts back what the leader of `leader_epoch` does not have, which says that the last fetched epoch ends at
@@ -111,8 +135,12 @@ impl Partition {
         } else if to < end {
             tracing::info!(%topic, partition, from = end, to, leader_epoch, "cutting off what the leader does not have");
         }
-        self.log().truncate(to.max(log_start))?;
-        self.after_cut();
+        if to < log_start {
+            self.renew(to)?;
+        } else {
+            self.log().truncate(to)?;
+            self.after_cut();
+        }
         Ok(self.follower_end()?)
     }
 

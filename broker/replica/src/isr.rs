@@ -58,7 +58,7 @@ impl ReplicaManager {
         keys.into_iter().filter_map(propose).collect()
     }
 
-    /// What became of proposals. `None`: they were not decided as a whole, or it is not known whether they were; they
+    /// What became of proposals. A decision counts when an image shows it. `None`: they were not decided as a whole, or it is not known whether they were; they
     /// stay pending, which keeps acknowledged records safe either way, and are proposed again.
     pub fn isr_answered(&self, sent: Vec<IsrChange>, answer: Option<PerPartition<IsrState>>) {
         let answer = answer.unwrap_or_default();
@@ -69,7 +69,9 @@ impl ReplicaManager {
             };
             let told = answer.iter().find(|(k, _)| *k == key).map(|(_, result)| result);
             match told {
-                Some(Ok(state)) => partition.isr_decided(state),
+                Some(Ok(state)) => {
+                    partition.progress().with_remotes(|remotes, _| remotes.decided(state));
+                }
                 Some(Err(error)) => {
                     let (topic, index, code) = (partition.topic(), partition.index(), error.code);
                     tracing::info!(%topic, partition = index, ?code, "the in-sync set was not changed");

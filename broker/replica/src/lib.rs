@@ -28,5 +28,6 @@ pub use manager::{ReplicaManager, ReplicaOptions};
 pub use millrace_log::{Appended, DirSetup, EpochEnd, LogDerive, LogDir, Origin, Producer, RecordError};
 pub use partition::{AppendCx, Partition, PartitionState, ProducerInfo};
 pub use read::{FetchData, FetchSpec, Isolation, ListedOffset, OffsetQuery, OffsetSpec, Reader};
+pub use remotes::Holder;
 pub use shared::ReplicationSettings;
 pub use waiter::Waiter;

@@ -45,6 +45,7 @@ impl ReplicaManager {
             match partition.log().retain(partition.high_watermark(), now_ms) {
                 Ok(Some(log_start)) => {
                     shortened += 1;
+                    partition.progress().log_start_moved();
                     let (topic, index) = (partition.topic(), partition.index());
                     tracing::info!(%topic, partition = index, log_start, "retention moved the log start");
                 }
@@ -82,6 +83,25 @@ impl ReplicaManager {
         removed
     }
 
+    /// Notes the high watermarks of replicated partitions, so that a restart goes on from there. Not synced: it is a
+    /// hint, and an older one does. Returns how many were noted.
+    pub fn checkpoint_high_watermarks(&self) -> usize {
+        let mut noted = 0;
+        for dir in self.dirs() {
+            let Ok(rows) = dir.rows() else { continue };
+            let mut batch = KvBatch::default();
+            for partition in self.partitions().iter().filter(|p| Arc::ptr_eq(&p.log_dir(), dir)) {
+                noted += usize::from(partition.note_high_watermark(&mut batch));
+            }
+            if !batch.is_empty()
+                && let Err(error) = rows.write(batch, false)
+            {
+                tracing::warn!(dir = %dir.path().display(), %error, "high watermarks could not be noted");
+            }
+        }
+        noted
+    }
+
     /// Runs the background work until the future is dropped. `now_ms` is the time of day; `options` are asked for
     /// before each wait, so that changed settings count from the next one on.
     pub async fn maintain(self: Arc<Self>, now_ms: impl Fn() -> i64, options: impl Fn() -> MaintenanceOptions) {
@@ -101,7 +121,14 @@ impl ReplicaManager {
                 pause(options().producer_expiry_check_interval_ms).await;
             }
         };
-        futures::join!(retention, expiry);
+        let checkpoints = async {
+            loop {
+                pause(self.replication().checkpoint_interval_ms).await;
+                let manager = self.clone();
+                off_thread(move || manager.checkpoint_high_watermarks()).await;
+            }
+        };
+        futures::join!(retention, expiry, checkpoints);
     }
 }
 

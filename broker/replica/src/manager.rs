@@ -28,7 +28,6 @@ pub struct ReplicaManager {
     node_id: NodeId,
     shared: Arc<Shared>,
     fetchers: Fetchers,
-    logs: LogManager,
     table: RwLock<Table>,
     /// The image that was applied last; its lock keeps calls of `apply` apart.
     applied: Mutex<Option<Arc<Image>>>,
@@ -61,12 +60,11 @@ pub type Configs<'a> = &'a dyn Fn(&str) -> Arc<TopicConfig>;
 impl ReplicaManager {
     /// Takes stock of the directories; partitions appear with the first [`ReplicaManager::apply`]. Waits for the disk.
     pub fn start(options: ReplicaOptions) -> ReplicaManager {
-        let shared = Shared::new(options.node_id);
+        let shared = Shared::new(options.node_id, LogManager::open(options.dirs));
         ReplicaManager {
             node_id: options.node_id,
             fetchers: Fetchers::new(shared.clone()),
             shared,
-            logs: LogManager::open(options.dirs),
             table: RwLock::default(),
             applied: Mutex::new(None),
             moves: Moves::default(),
@@ -74,7 +72,7 @@ impl ReplicaManager {
     }
 
     pub fn dirs(&self) -> &[Arc<LogDir>] {
-        self.logs.dirs()
+        self.logs().dirs()
     }
 
     pub fn node_id(&self) -> NodeId {
@@ -95,7 +93,7 @@ impl ReplicaManager {
     }
 
     pub(crate) fn logs(&self) -> &LogManager {
-        &self.logs
+        &self.shared.logs
     }
 
     /// A partition by topic name.
@@ -137,16 +135,18 @@ impl ReplicaManager {
                 let topic = image.topic_by_id(&key.0);
                 topic.and_then(|t| t.partition(key.1)).is_some_and(|p| self.hosts(p))
             };
-            self.logs.remove_strays(&keep);
+            self.logs().remove_strays(&keep);
         }
         for topic in &topics {
             self.remove_moved_away(topic);
         }
         self.open_missing(&topics, first, configs);
+        // A new min.insync.replicas counts together with the in-sync set that it was decided with, never with an older one.
+        let reconfigured = self.follow_configs(&before, image, configs);
         for topic in &topics {
             self.follow(topic);
         }
-        self.follow_configs(&before, image, configs);
+        reconfigured.iter().for_each(|partition| partition.reconfigured());
         if brokers_changed {
             // A replica may be in sync as soon as its broker is known to be back.
             self.review_replicas();
@@ -179,7 +179,7 @@ impl ReplicaManager {
         if let Replica::Online(partition) = replica {
             partition.close();
         }
-        self.logs.remove((*id, index));
+        self.logs().remove((*id, index));
     }
 
     /// Drops the replicas that a reassignment took from this broker.
@@ -212,7 +212,7 @@ impl ReplicaManager {
                 }
             }
         }
-        let slots = self.logs.place(&wanted);
+        let slots = self.logs().place(&wanted);
         let mut config: Option<(TopicId, Arc<TopicConfig>)> = None;
         for ((want, topic), slot) in wanted.iter().zip(of).zip(slots) {
             let config = match &config {
@@ -243,8 +243,12 @@ impl ReplicaManager {
     ) -> Result<Arc<Partition>, StoreError> {
         let progress = Arc::new(Progress::default());
         let reporter = Reporter::new(progress.clone(), slot.dir.clone(), true);
-        let log = Arc::new(self.logs.open_log(slot, config, reporter.clone())?);
-        progress.durable(log.bounds().durable_end);
+        let log = Arc::new(self.logs().open_log(slot, config, reporter.clone())?);
+        let bounds = log.bounds();
+        progress.durable(bounds.durable_end);
+        let replicas = topic.partition(index).map_or(0, |partition| partition.replicas.len());
+        let noted = if replicas > 1 { log.noted_high_watermark()? } else { None };
+        progress.recall(noted.unwrap_or(0).clamp(bounds.log_start, bounds.durable_end.max(bounds.log_start)));
         let open = OpenLog { log, progress, reporter, shared: self.shared.clone() };
         Ok(Arc::new(Partition::new(topic.name.clone(), topic.id, index, open)))
     }
@@ -269,29 +273,33 @@ impl ReplicaManager {
         }
     }
 
-    /// Hands new settings to the logs of the topics that they may concern.
-    fn follow_configs(&self, before: &Image, image: &Image, configs: Configs<'_>) {
+    /// Hands new settings to the logs of the topics that they may concern; the partitions that they do.
+    fn follow_configs(&self, before: &Image, image: &Image, configs: Configs<'_>) -> Vec<Arc<Partition>> {
         let (was, is) = (before, image);
         let defaults = same(was.cluster_config(), is.cluster_config())
             && same(was.broker_config(self.node_id), is.broker_config(self.node_id));
         let table = self.table.read();
+        let mut changed = Vec::new();
         if !defaults {
-            return table.ids.values().for_each(|replicas| replicas.configure(configs));
+            table.ids.values().for_each(|replicas| replicas.configure(configs, &mut changed));
+            return changed;
         }
         for name in changed_topic_configs(was, is) {
             if let Some(replicas) = table.names.get(name).and_then(|id| table.ids.get(id)) {
-                replicas.configure(configs);
+                replicas.configure(configs, &mut changed);
             }
         }
+        changed
     }
 
     /// Makes everything durable, leaves the clean-shutdown marks and closes the stores; waits for the disk.
     pub fn close(&self) -> Result<(), StoreError> {
+        self.checkpoint_high_watermarks();
         for partition in self.partitions() {
             self.fetchers.stop(&partition.key());
             partition.close();
         }
-        self.logs.close()
+        self.logs().close()
     }
 }
 
@@ -305,12 +313,12 @@ impl Replica {
 }
 
 impl Replicas {
-    fn configure(&self, configs: Configs<'_>) {
+    fn configure(&self, configs: Configs<'_>, changed: &mut Vec<Arc<Partition>>) {
         let config = configs(&self.name);
         for partition in self.partitions.values().filter_map(Replica::online) {
             if *partition.log().config() != *config {
                 partition.log().set_config(config.clone());
-                partition.reconfigured();
+                changed.push(partition.clone());
             }
         }
     }

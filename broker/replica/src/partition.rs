@@ -3,19 +3,19 @@
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use millrace_log::{Appended, LeaderAppend, LogDir, Origin, PartitionKey, PartitionLog, Producer};
-use millrace_metadata::command::IsrState;
 use millrace_metadata::{DirId, NodeId, Nodes, PartitionImage, TopicId};
-use millrace_store::StoreError;
+use millrace_store::{KvBatch, StoreError};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use crate::error::{AppendError, CommitError, ReadError};
 use crate::feed::Feed;
 use crate::progress::{Level, Progress, Reporter, Role};
+use crate::remotes::Holder;
 use crate::shared::Shared;
 use crate::waiter::Waiter;
 
@@ -72,6 +72,8 @@ pub struct Partition {
     state: RwLock<PartitionState>,
     reporter: Mutex<Arc<Reporter>>,
     shared: Arc<Shared>,
+    /// The high watermark that was noted last, −1 if none was in this place.
+    noted: AtomicI64,
 }
 
 /// What is known of an idempotent producer (DescribeProducers).
@@ -121,6 +123,7 @@ impl Partition {
             leader_epoch: AtomicI32::new(-1),
             state: RwLock::new(PartitionState::none()),
             shared: open.shared,
+            noted: AtomicI64::new(-1),
         }
     }
 
@@ -148,15 +151,6 @@ impl Partition {
             self.progress.step_down(role);
         }
         *state = next;
-    }
-
-    /// The controller decided on a proposed in-sync set.
-    pub(crate) fn isr_decided(&self, decided: &IsrState) {
-        let mut state = self.state.write();
-        if self.progress.decided(decided) {
-            state.isr = decided.isr.clone();
-            state.partition_epoch = decided.partition_epoch;
-        }
     }
 
     /// The settings changed: min.insync.replicas may have.
@@ -372,6 +366,11 @@ impl Partition {
         self.progress.watch(waiter, seen);
     }
 
+    /// Other replicas in sync that a consumer could read `offset` from; none unless this broker leads.
+    pub fn holders(&self, offset: i64) -> Vec<Holder> {
+        self.progress.with_remotes(|remotes, _| remotes.holders(offset)).unwrap_or_default()
+    }
+
     /// Registers who is told when there is something new for a follower; replaces who was before. `slot` is told at
     /// once. False if this broker does not lead the partition, or `replica` is none of its replicas.
     pub fn feed(&self, replica: NodeId, feed: &Arc<Feed>, slot: u32) -> bool {
@@ -390,10 +389,35 @@ impl Partition {
         u64::try_from(share).unwrap_or(u64::MAX).clamp(1, bounds.bytes.max(1))
     }
 
+    /// Whether all that earlier leaders committed is known to be committed: until then the high watermark may stand below
+    /// what clients have seen of it.
+    pub fn is_settled(&self) -> bool {
+        self.is_leader() && self.high_watermark() >= self.epoch_start()
+    }
+
+    /// Smallest log start of all replicas that have told theirs: what DeleteRecords answers when it is everywhere.
+    pub fn low_watermark(&self) -> i64 {
+        let own = self.log_start_offset();
+        self.progress.with_remotes(|remotes, _| remotes.lowest_log_start()).flatten().map_or(own, |low| low.min(own))
+    }
+
+    /// Adds a row with the high watermark if it moved; a partition without other replicas knows it anyway.
+    pub(crate) fn note_high_watermark(&self, out: &mut KvBatch) -> bool {
+        let high_watermark = self.high_watermark();
+        if self.state.read().replicas.len() <= 1 || self.noted.swap(high_watermark, Ordering::AcqRel) == high_watermark
+        {
+            return false;
+        }
+        self.log.note_high_watermark(out, high_watermark);
+        true
+    }
+
     /// From now on `reporter` tells of the log's progress, and no other one.
     pub(crate) fn report_by(&self, reporter: Arc<Reporter>) {
         let before = std::mem::replace(&mut *self.reporter.lock(), reporter.clone());
         before.mute();
+        // It has to be noted again in the new place.
+        self.noted.store(-1, Ordering::Release);
         reporter.activate();
     }
 }

@@ -7,7 +7,6 @@ use std::sync::{Arc, Weak};
 
 use millrace_log::LogDir;
 use millrace_metadata::NodeId;
-use millrace_metadata::command::IsrState;
 use millrace_store::{Observer, StoreError};
 use parking_lot::Mutex;
 
@@ -323,11 +322,6 @@ impl Progress {
     /// The in-sync set to propose: members with their epochs, and the partition epoch.
     pub(crate) fn propose(&self, brokers: &Brokers) -> Option<(Vec<(NodeId, i64)>, i32)> {
         self.state.lock().remotes.as_mut()?.propose(brokers)
-    }
-
-    /// The controller's decision on the in-sync set; false if it is an old one.
-    pub(crate) fn decided(&self, state: &IsrState) -> bool {
-        self.with_remotes(|remotes, _| remotes.decided(state)).unwrap_or(false)
     }
 
     /// Registers who is told of news for `replica`.

@@ -337,7 +337,9 @@ impl Partition {
             log.set_log_start(to)?;
             Ok(log.log_start())
         });
-        moved.await.map_err(|error| match error {
+        let moved = moved.await;
+        self.progress().log_start_moved();
+        moved.map_err(|error| match error {
             ReadError::Storage(error) => DeleteRecordsError::Storage(error),
             _ => DeleteRecordsError::NotLeader,
         })

@@ -14,6 +14,16 @@ const UNKNOWN: i64 = -1;
 /// Longer ago than any limit.
 const NEVER_MS: i64 = i64::MIN / 2;
 
+/// A replica in sync that a consumer may read from (KIP-392).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holder {
+    pub id: NodeId,
+    /// It holds everything below this offset.
+    pub end: i64,
+    /// When it last had everything, in the time that replication goes by.
+    pub caught_up_ms: i64,
+}
+
 /// Another replica, by its last fetch.
 #[derive(Debug)]
 struct Remote {
@@ -306,22 +316,20 @@ impl Remotes {
         }
     }
 
-    /// The controller decided. False if that is older than what is known already.
-    pub(crate) fn decided(&mut self, state: &IsrState) -> bool {
-        if state.leader_epoch != self.leader_epoch || state.partition_epoch <= self.partition_epoch {
-            // The same epoch with a proposal under way: the set was what the controller had already.
-            if state.leader_epoch == self.leader_epoch && state.partition_epoch == self.partition_epoch {
-                self.pending = None;
-            }
-            return false;
+    /// The controller decided. What it changed counts once the metadata shows it, together with all that was decided
+    /// before: the answer alone could meet an older `min.insync.replicas` here.
+    pub(crate) fn decided(&mut self, state: &IsrState) {
+        if !self.is_stale(state.leader_epoch, state.partition_epoch) {
+            // The set was what the controller had already.
+            self.pending = None;
         }
-        self.partition_epoch = state.partition_epoch;
-        self.isr = state.isr.clone();
-        self.pending = None;
-        for remote in &mut self.list {
-            remote.joining &= !self.isr.contains(&remote.id);
-        }
-        true
+    }
+
+    /// Replicas in sync that hold `offset`.
+    pub(crate) fn holders(&self, offset: i64) -> Vec<Holder> {
+        let holds = |remote: &&Remote| remote.end >= offset && self.isr.contains(&remote.id);
+        let holder = |remote: &Remote| Holder { id: remote.id, end: remote.end, caught_up_ms: remote.caught_up_ms };
+        self.list.iter().filter(holds).map(holder).collect()
     }
 
     /// Registers who is told of news for `replica`; false if there is no such replica.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use millrace_log::PartitionKey;
+use millrace_log::{LogManager, PartitionKey};
 use millrace_metadata::{Image, NodeId};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
@@ -72,6 +72,7 @@ impl Brokers {
 /// Shared by the partitions.
 pub(crate) struct Shared {
     pub node_id: NodeId,
+    pub logs: LogManager,
     settings: RwLock<ReplicationSettings>,
     brokers: RwLock<Arc<Brokers>>,
     /// Epoch of this broker's registration, −1 if nobody told.
@@ -82,9 +83,10 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(node_id: NodeId) -> Arc<Shared> {
+    pub(crate) fn new(node_id: NodeId, logs: LogManager) -> Arc<Shared> {
         Arc::new(Shared {
             node_id,
+            logs,
             settings: RwLock::default(),
             brokers: RwLock::default(),
             own_epoch: AtomicI64::new(-1),
