@@ -9,7 +9,7 @@ use millrace_broker::run::StartError;
 use millrace_broker::run::args::Args;
 use millrace_broker::run::files;
 use millrace_broker::run::logging::Loggers;
-use millrace_broker::run::start::start;
+use millrace_broker::run::node::start;
 use millrace_store::allocator_options;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -68,7 +68,7 @@ async fn serve(settings: Settings, cluster_id: Option<String>, loggers: Arc<Logg
         why = running.failed() => Some(why),
     };
     if let Some(why) = failure {
-        return Err(StartError::part("data directories", format!("{why}; there is no directory left to serve")));
+        return Err(why);
     }
     tracing::info!("stopping");
     // Whoever asks twice does not want to wait.

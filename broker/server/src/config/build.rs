@@ -60,6 +60,11 @@ fn assemble(settings: &Settings, read: &Reader<'_>, set: Dynamic<'_>) -> Result<
         fetch_session_slots: read.number("max.incremental.fetch.session.cache.slots"),
         request_partition_limit: read.number("max.request.partition.size.limit"),
         request_timeout_ms: read.number("request.timeout.ms"),
+        controlled_shutdown: read.flag("controlled.shutdown.enable"),
+        balance_leaders_ms: read
+            .flag("auto.leader.rebalance.enable")
+            .then(|| read.number::<i64>("leader.imbalance.check.interval.seconds").saturating_mul(1000)),
+        unclean_election_interval_ms: read.number("unclean.leader.election.interval.ms"),
         heartbeat_interval_ms: read.number("broker.heartbeat.interval.ms"),
         session_timeout_ms: read.number("broker.session.timeout.ms"),
         retention_check_interval_ms: read.number("log.retention.check.interval.ms"),

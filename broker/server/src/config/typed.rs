@@ -54,6 +54,11 @@ pub struct BrokerConfig {
     pub fetch_session_slots: usize,
     pub request_partition_limit: i32,
     pub request_timeout_ms: i32,
+    /// `controlled.shutdown.enable`: leaderships move away before this broker stops.
+    pub controlled_shutdown: bool,
+    /// `leader.imbalance.check.interval.seconds`; `None` without `auto.leader.rebalance.enable`.
+    pub balance_leaders_ms: Option<i64>,
+    pub unclean_election_interval_ms: i64,
     pub heartbeat_interval_ms: i32,
     pub session_timeout_ms: i32,
     pub retention_check_interval_ms: i64,

@@ -37,6 +37,25 @@ fn refused(listener: &Listener, error: &BindError) -> StartError {
     StartError::Listener { listener: listener.name.clone(), why: format!("{why}; {remedy}") }
 }
 
+/// Binds the listener of this node's controller, if it has one.
+pub fn bind_controller(config: &BrokerConfig) -> Result<Option<std::net::TcpListener>, StartError> {
+    let Some(listener) = config.controller_listeners.first() else { return Ok(None) };
+    let host = if listener.host.is_empty() { "0.0.0.0" } else { listener.host.as_str() };
+    std::net::TcpListener::bind((host, listener.port)).map(Some).map_err(|error| {
+        let address = format!("{host}:{}", listener.port);
+        let why = format!("cannot listen on {address}: {error}; set another address in listeners");
+        StartError::Listener { listener: listener.name.clone(), why }
+    })
+}
+
+/// What other nodes are told of this node's controller, where nothing else says it.
+pub fn advertised_controller(config: &BrokerConfig) -> Option<(String, u16)> {
+    let listener = config.controller_listeners.first()?;
+    let pinned = config.controllers_advertised.iter().find(|pinned| pinned.name == listener.name);
+    let listener = pinned.unwrap_or(listener);
+    Some((reachable(&listener.host), listener.port))
+}
+
 /// What other nodes are told: the pinned address, or else where the listener listens.
 pub fn registered(config: &BrokerConfig, bound: &[BoundListener]) -> Vec<Endpoint> {
     let one = |(listener, bound): (&Listener, &BoundListener)| {

@@ -1,5 +1,6 @@
 //! Who a data directory belongs to: a small file in each one, written when the directory is first used and compared
-//! on every later start, before anything in it is opened.
+//! on every later start, before anything in it is opened. A new directory is claimed first, and gets its file when it is
+//! known which cluster the node belongs to.
 //!
 //! ```text
 //! <log dir>/millrace.properties
@@ -47,6 +48,23 @@ pub struct DataDirs {
     pub dirs: Vec<DataDir>,
 }
 
+/// Directories that are locked and checked; nothing was written to them.
+#[derive(Debug)]
+pub struct Claimed {
+    node_id: NodeId,
+    /// The cluster that they belong to, or that the user asked for; `None` until the controllers say it.
+    pub cluster_id: Option<String>,
+    dirs: Vec<ClaimedDir>,
+}
+
+#[derive(Debug)]
+struct ClaimedDir {
+    path: PathBuf,
+    lock: File,
+    id: DirId,
+    identity: Option<Identity>,
+}
+
 /// What is to be, or what was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Identity {
@@ -55,15 +73,15 @@ struct Identity {
     directory_id: DirId,
 }
 
-/// Locks and checks every directory, then gives new ones their identity. Nothing is written before all are checked.
+/// Locks and checks every directory.
 ///
 /// `wanted` is the cluster id that the user asked for. `random` makes the ids of what is new.
-pub fn open(
+pub fn claim(
     paths: &[PathBuf],
     node_id: NodeId,
     wanted: Option<&str>,
     random: &mut dyn FnMut() -> [u8; 16],
-) -> Result<DataDirs, StartError> {
+) -> Result<Claimed, StartError> {
     let mut found = Vec::with_capacity(paths.len());
     for path in paths {
         let lock = lock(path)?;
@@ -77,21 +95,47 @@ pub fn open(
     if let Some(first) = paths.first() {
         check_space(first)?;
     }
-    let cluster_id = agree(&found, wanted, random)?;
-    let mut dirs = Vec::with_capacity(found.len());
+    let cluster_id = agree(&found, wanted)?;
+    let mut dirs: Vec<ClaimedDir> = Vec::with_capacity(found.len());
     for (path, lock, identity) in found {
-        let is_new = identity.is_none();
-        let id = match identity {
-            Some(identity) => identity.directory_id,
-            None => format(path, &cluster_id, node_id, DirId::from_random(random()))?,
-        };
-        if let Some(twin) = dirs.iter().find(|d: &&DataDir| d.id == id) {
+        let id = identity.as_ref().map_or_else(|| DirId::from_random(random()), |identity| identity.directory_id);
+        if let Some(twin) = dirs.iter().find(|d| d.id == id) {
             let why = format!("it is the same directory as {}; name each one once in log.dirs", twin.path.display());
             return Err(StartError::path(path, why));
         }
-        dirs.push(DataDir { path: path.clone(), id, is_new, _lock: lock });
+        dirs.push(ClaimedDir { path: path.clone(), lock, id, identity });
     }
-    Ok(DataDirs { cluster_id, dirs })
+    Ok(Claimed { node_id, cluster_id, dirs })
+}
+
+impl Claimed {
+    /// Id of the first directory.
+    pub fn first_id(&self) -> Option<DirId> {
+        self.dirs.first().map(|dir| dir.id)
+    }
+
+    /// Gives new directories their identity.
+    ///
+    /// # Errors
+    /// The directories belong to another cluster, or cannot be written to.
+    pub fn format(self, cluster_id: &str) -> Result<DataDirs, StartError> {
+        let mut dirs = Vec::with_capacity(self.dirs.len());
+        for ClaimedDir { path, lock, id, identity } in self.dirs {
+            match &identity {
+                Some(identity) if identity.cluster_id != cluster_id => {
+                    let why = format!(
+                        "it belongs to cluster {}, but the controllers to {cluster_id}; correct controller.quorum.voters or controller.quorum.bootstrap.servers, or choose another directory with log.dirs",
+                        identity.cluster_id
+                    );
+                    return Err(StartError::path(&path, why));
+                }
+                Some(_) => {}
+                None => format(&path, cluster_id, self.node_id, id)?,
+            }
+            dirs.push(DataDir { path, id, is_new: identity.is_none(), _lock: lock });
+        }
+        Ok(DataDirs { cluster_id: cluster_id.to_owned(), dirs })
+    }
 }
 
 fn lock(path: &Path) -> Result<File, StartError> {
@@ -180,12 +224,8 @@ fn check_node(path: &Path, identity: &Identity, node_id: NodeId) -> Result<(), S
 
 type Found<'a> = (&'a PathBuf, File, Option<Identity>);
 
-/// The one cluster id that all directories and the user agree on, or a new one if nobody has one.
-fn agree(
-    found: &[Found<'_>],
-    wanted: Option<&str>,
-    random: &mut dyn FnMut() -> [u8; 16],
-) -> Result<String, StartError> {
+/// The one cluster id that all directories and the user agree on, if anybody has one.
+fn agree(found: &[Found<'_>], wanted: Option<&str>) -> Result<Option<String>, StartError> {
     let mut agreed = wanted.map(|id| (id.to_owned(), "the cluster id that was asked for".to_owned()));
     for (path, _, identity) in found {
         let Some(identity) = identity else { continue };
@@ -201,14 +241,11 @@ fn agree(
             None => agreed = Some((identity.cluster_id.clone(), format!("that of {}", path.display()))),
         }
     }
-    Ok(match agreed {
-        Some((id, _)) => id,
-        None => DirId::from_random(random()).to_string(),
-    })
+    Ok(agreed.map(|(id, _)| id))
 }
 
 /// Writes the identity so that a crash leaves either nothing or all of it.
-fn format(path: &Path, cluster_id: &str, node_id: NodeId, id: DirId) -> Result<DirId, StartError> {
+fn format(path: &Path, cluster_id: &str, node_id: NodeId, id: DirId) -> Result<(), StartError> {
     let text = format!("version={FORMAT}\ncluster.id={cluster_id}\nnode.id={node_id}\ndirectory.id={id}\n");
     let write = || -> std::io::Result<()> {
         let temporary = path.join(format!("{IDENTITY}.tmp"));
@@ -218,8 +255,7 @@ fn format(path: &Path, cluster_id: &str, node_id: NodeId, id: DirId) -> Result<D
         std::fs::rename(&temporary, path.join(IDENTITY))?;
         File::open(path)?.sync_all()
     };
-    write().map_err(|e| StartError::path(path, unusable(&e, "written to")))?;
-    Ok(id)
+    write().map_err(|e| StartError::path(path, unusable(&e, "written to")))
 }
 
 #[cfg(test)]
@@ -235,7 +271,9 @@ mod tests {
     }
 
     fn try_open(paths: &[PathBuf], node: NodeId, cluster: Option<&str>) -> Result<DataDirs, StartError> {
-        open(paths, node, cluster, &mut counter())
+        let claimed = claim(paths, node, cluster, &mut counter())?;
+        let id = claimed.cluster_id.clone().unwrap_or_else(|| "new-cluster".to_owned());
+        claimed.format(&id)
     }
 
     #[test]
@@ -271,6 +309,20 @@ mod tests {
         std::fs::write(b.join(KAFKA_IDENTITY), "version=1\n").unwrap();
         says(try_open(std::slice::from_ref(&b), 1, None), "Apache Kafka");
         says(try_open(&[a.join(IDENTITY)], 1, None), "log.dirs");
+    }
+
+    #[test]
+    fn the_controllers_say_which_cluster_new_directories_belong_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = [dir.path().join("a")];
+        let claimed = claim(&paths, 1, None, &mut counter()).unwrap();
+        assert!(claimed.cluster_id.is_none() && claimed.first_id() == Some(DirId::from_random([1; 16])));
+        assert!(!paths[0].join(IDENTITY).exists());
+        drop(claimed.format("theirs").unwrap());
+        let again = claim(&paths, 1, None, &mut counter()).unwrap();
+        assert_eq!(again.cluster_id.as_deref(), Some("theirs"));
+        let refused = again.format("another").unwrap_err().to_string();
+        assert!(refused.contains("theirs") && refused.contains("controller.quorum.voters"), "{refused}");
     }
 
     #[test]

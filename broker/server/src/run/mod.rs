@@ -1,6 +1,7 @@
 //! From the command line to a running broker and back.
 
 pub mod args;
+mod controller;
 mod endpoints;
 mod error;
 pub mod files;
@@ -8,6 +9,7 @@ pub mod identity;
 mod images;
 mod lifecycle;
 pub mod logging;
+pub mod node;
 mod options;
 pub mod start;
 mod stores;

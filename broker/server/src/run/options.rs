@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_controller::ControllerOptions;
+use millrace_controller::{ControllerOptions, DutyOptions, RemoteOptions};
 use millrace_groups::{GroupCoordinator, GroupSettings};
 use millrace_metadata::record::{BrokerRegistration, FeatureRange};
-use millrace_metadata::{IncarnationId, features};
+use millrace_metadata::{DirId, IncarnationId, features};
 use millrace_replica::{MaintenanceOptions, ReplicaManager};
 use millrace_state::Defaults;
 
@@ -56,20 +56,46 @@ pub async fn follow_settings(live: Arc<LiveConfig>, server: Arc<Server<Broker>>,
     }
 }
 
-/// The controller of this node.
-pub fn controller_options(config: &BrokerConfig, data: &DataDirs) -> ControllerOptions {
-    let first = data.dirs.first().map(|dir| dir.id);
+/// The controller of this node. `cluster_id`: the one to belong to, if it is known already; `dir`: id of the directory
+/// that its log is in.
+pub fn controller_options(
+    config: &BrokerConfig,
+    (cluster_id, dir): (Option<String>, Option<DirId>),
+    listener: Option<std::net::TcpListener>,
+) -> ControllerOptions {
     ControllerOptions {
-        dir_id: first,
-        cluster_id: Some(data.cluster_id.clone()),
+        dir_id: dir,
+        cluster_id,
         defaults: Defaults {
             num_partitions: config.topics.num_partitions,
             replication_factor: config.topics.default_replication_factor,
             topic: config.topic_defaults.clone(),
         },
+        voters: config.quorum_voters.clone(),
+        bootstrap: config.quorum_bootstrap.clone(),
+        auto_join: config.quorum_auto_join,
+        advertised: endpoints::advertised_controller(config),
+        listener: listener.map(Arc::new),
         broker_session_timeout_ms: i64::from(config.session_timeout_ms),
+        duties: DutyOptions {
+            balance_every_ms: config.balance_leaders_ms,
+            unclean_every_ms: config.unclean_election_interval_ms,
+            ..DutyOptions::default()
+        },
         ..ControllerOptions::new(config.node_id, config.metadata_dir.join(METADATA))
     }
+}
+
+/// How a broker without a controller of its own finds them.
+pub fn remote_options(config: &BrokerConfig, cluster_id: Option<String>) -> RemoteOptions {
+    let voters = config.quorum_voters.iter().map(|voter| (voter.host.clone(), voter.port));
+    RemoteOptions { servers: config.quorum_bootstrap.iter().cloned().chain(voters).collect(), cluster_id }
+}
+
+/// Whether this node's controller has no others to agree with.
+pub fn is_alone(config: &BrokerConfig) -> bool {
+    let roles = config.roles;
+    roles.controller && config.quorum_bootstrap.is_empty() && config.quorum_voters.len() <= 1
 }
 
 /// What this broker tells the controller of itself.

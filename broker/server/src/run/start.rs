@@ -2,9 +2,11 @@
 //!
 //! ```text
 //! sockets bound ─▶ directories claimed ─▶ stores opened ┐
-//!                                     └─▶ controller    ┴▶ replicas ─▶ image task ─▶ registered ─▶ groups loaded ─▶ accept
+//!                                     └─▶ controllers   ┴▶ replicas ─▶ registered ─▶ image task ─▶ active ─▶ groups loaded ─▶ accept
+//! stop: leaderships move away ─▶ quorum handed over ─▶ connections closed ─▶ logs closed ─▶ controller closed
 //! ```
-//! A port that is taken or a directory that is not ours is found before anything is written.
+//! A port that is taken or a directory that is not ours is found before anything is written. Of a new cluster with
+//! several controllers the id is known only when they have agreed on it: then the directories are formatted last.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use millrace_controller::{Controller, ControllerLink};
 use millrace_groups::{GroupCoordinator, Now, Parts};
-use millrace_metadata::Image;
+use millrace_metadata::record::BrokerRegistration;
+use millrace_metadata::{DirId, Image};
 use millrace_replica::{ReplicaManager, ReplicaOptions};
 use millrace_security::Authorizer;
 use millrace_transactions::ProducerIds;
@@ -21,9 +24,9 @@ use tokio::task::JoinHandle;
 
 use super::StartError;
 use super::endpoints::{self, http_refused};
-use super::identity::{self, DataDirs};
+use super::identity::{self, Claimed, DataDirs};
 use super::images::Follower;
-use super::lifecycle::{Member, register};
+use super::lifecycle::{Member, Membership, Standing, Timing};
 use super::logging::Loggers;
 use super::options;
 use super::stores::{self, Opened};
@@ -50,9 +53,19 @@ pub struct Running {
     http: Vec<Http>,
     ready: Arc<AtomicBool>,
     groups: GroupCoordinator,
-    tasks: Vec<JoinHandle<()>>,
+    tasks: Tasks,
+    membership: Membership,
     addresses: String,
     data: DataDirs,
+}
+
+/// Tasks that end with this, also when a start is given up.
+struct Tasks(Vec<JoinHandle<()>>);
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        self.0.iter().for_each(JoinHandle::abort);
+    }
 }
 
 /// What stands before the broker joins the cluster.
@@ -76,34 +89,56 @@ pub async fn start(
     let net = options::net_options(&config);
     let bound = endpoints::bind(&config, &net).await?;
     endpoints::probe_http(&config)?;
-    let data = identity::open(&config.log_dirs, config.node_id, cluster_id.as_deref(), &mut rand::random)?;
-    let base = open_base(live, config, &data).await?;
+    let controller_socket = endpoints::bind_controller(&config)?;
+    let claimed = identity::claim(&config.log_dirs, config.node_id, cluster_id.as_deref(), &mut rand::random)?;
+    let (base, data) = open_base(live, claimed, controller_socket).await?;
     serve(base, data, bound, net, loggers).await
 }
 
-/// Opens the stores while the controller elects itself.
+/// The way to the controllers: through one in this process, or over the network. Waits for them as long as it takes.
+async fn reach(
+    config: &BrokerConfig,
+    (cluster_id, dir): (Option<String>, Option<DirId>),
+    socket: Option<std::net::TcpListener>,
+) -> Result<ControllerLink, StartError> {
+    let part = |error: &dyn std::fmt::Display| StartError::part("controller", error);
+    if config.roles.controller {
+        let starting = Controller::start(options::controller_options(config, (cluster_id, dir), socket));
+        let controller = tokio::spawn(starting).await.map_err(|error| part(&error))?;
+        return Ok(ControllerLink::local(controller.map_err(|error| part(&error))?));
+    }
+    ControllerLink::connect(options::remote_options(config, cluster_id)).await.map_err(|error| part(&error))
+}
+
+/// Opens the stores while the controllers elect one of them, if it is known which cluster this is; else they say it
+/// first.
 async fn open_base(
     live: Arc<LiveConfig>,
-    config: Arc<BrokerConfig>,
-    data: &DataDirs,
-) -> Result<Foundation, StartError> {
-    let controller = Controller::start(options::controller_options(&config, data));
-    let stores = async { tokio::task::block_in_place(|| stores::open(data, &config)) };
-    let (stores, controller) = tokio::join!(stores, async { tokio::spawn(controller).await });
-    let Opened { dirs, clean } = stores?;
-    let controller = controller
-        .map_err(|error| StartError::part("controller", error))?
-        .map_err(|error| StartError::part("controller", error))?;
+    claimed: Claimed,
+    socket: Option<std::net::TcpListener>,
+) -> Result<(Foundation, DataDirs), StartError> {
+    let config = live.current();
+    let dir = claimed.first_id();
+    let new = || options::is_alone(&config).then(|| DirId::from_random(rand::random()).to_string());
+    let (controller, opened, data) = match claimed.cluster_id.clone().or_else(new) {
+        Some(cluster_id) => {
+            let data = claimed.format(&cluster_id)?;
+            let stores = async { tokio::task::block_in_place(|| stores::open(&data, &config)) };
+            let (stores, link) = tokio::join!(stores, reach(&config, (Some(cluster_id), dir), socket));
+            (link?, stores?, data)
+        }
+        None => {
+            let link = reach(&config, (None, dir), socket).await?;
+            let data = claimed.format(link.cluster_id())?;
+            let opened = tokio::task::block_in_place(|| stores::open(&data, &config))?;
+            (link, opened, data)
+        }
+    };
+    let Opened { dirs, clean } = opened;
     let node_id = config.node_id;
     let replicas = tokio::task::spawn_blocking(move || ReplicaManager::start(ReplicaOptions { node_id, dirs })).await;
-    let replicas = replicas.map_err(|error| StartError::part("partitions", error))?;
-    Ok(Foundation {
-        live,
-        config,
-        controller: Arc::new(ControllerLink::local(controller)),
-        replicas: Arc::new(replicas),
-        clean,
-    })
+    let replicas = Arc::new(replicas.map_err(|error| StartError::part("partitions", error))?);
+    Ok((Foundation { live, config, controller: Arc::new(controller), replicas, clean }, data))
 }
 
 /// Joins the cluster, and accepts connections once everything can be served.
@@ -119,42 +154,42 @@ async fn serve(
     replication::configure(&base.replicas, &config);
     let (images, images_seen) = watch::channel(Arc::new(Image::default()));
     let (served, served_seen) = watch::channel(0);
-    let follower = Follower {
-        config: base.live.clone(),
-        replicas: base.replicas.clone(),
-        groups: groups.clone(),
-        images,
-        served,
-    };
-    let epoch = register(&base.controller, options::registration(&config, &data, &bound), !base.clean).await?;
-    let following = tokio::spawn(follower.run(base.controller.images()));
-    let (_, epoch) = watch::channel(epoch);
-    let member = Member {
-        node_id: config.node_id,
-        epoch: epoch.clone(),
-        controller: base.controller.clone(),
-        replicas: base.replicas.clone(),
-        served: served_seen.clone(),
-    };
-    member.join().await?;
+    let follower =
+        Follower { config: base.live.clone(), replicas: base.replicas.clone(), groups: groups.clone(), images, served };
+    let (member, mut membership) = member(&base, options::registration(&config, &data, &bound), served_seen.clone());
+    member.register(!base.clean).await?;
+    let mut tasks = Tasks(vec![tokio::spawn(follower.run(base.controller.images())), tokio::spawn(member.stay())]);
+    membership.joined(&base.controller, &served_seen).await;
     if tokio::time::timeout(GROUPS_WAIT, groups.loaded()).await.is_err() {
         tracing::warn!("some committed offsets are still being read");
     }
     let addresses = endpoints::shown(&config, &bound);
     let metadata = Metadata { images: images_seen, served: served_seen };
-    let broker = Arc::new(assemble(&base, metadata, epoch, groups.clone(), loggers));
+    let broker = Arc::new(assemble(&base, metadata, membership.epoch.clone(), groups.clone(), loggers));
     let server = Arc::new(Server::start(bound, net, broker.clone()));
-    let tasks = vec![
-        following,
-        tokio::spawn(member.stay(config.heartbeat_interval_ms.max(1) as u64)),
+    tasks.0.extend([
         tokio::spawn(options::maintain(base.replicas.clone(), base.live.clone(), broker.clock)),
         tokio::spawn(Replication::of(&broker).run()),
         tokio::spawn(options::follow_settings(base.live.clone(), server.clone(), groups.clone())),
-    ];
+    ]);
     let ready = Arc::new(AtomicBool::new(true));
     let state = HttpState { broker: broker.clone(), server: server.clone(), ready: ready.clone() };
     let http = serve_http(&config, &state).await?;
-    Ok(Running { broker, server, http, ready, groups, tasks, addresses, data })
+    Ok(Running { broker, server, http, ready, groups, tasks, membership, addresses, data })
+}
+
+/// The two sides of this broker's membership.
+fn member(base: &Foundation, registration: BrokerRegistration, served: watch::Receiver<u64>) -> (Member, Membership) {
+    let (epoch, epochs) = watch::channel(-1);
+    let (standing, standings) = watch::channel(Standing::Fenced);
+    let (heard, hearing) = watch::channel(tokio::time::Instant::now());
+    let (leave, leaving) = watch::channel(false);
+    let ms = |ms: i32| Duration::from_millis(u64::try_from(ms).unwrap_or_default().max(1));
+    let timing =
+        Timing { heartbeat: ms(base.config.heartbeat_interval_ms), session: ms(base.config.session_timeout_ms) };
+    let (controller, replicas) = (base.controller.clone(), base.replicas.clone());
+    let member = Member { controller, replicas, served, registration, timing, epoch, standing, heard, leaving };
+    (member, Membership { epoch: epochs, standing: standings, heard: hearing, leave })
 }
 
 fn start_groups(base: &Foundation) -> GroupCoordinator {
@@ -201,6 +236,7 @@ fn assemble(
         loggers,
         metrics: Metrics::default(),
         meters: Arc::new(Meters::default()),
+        throttles: Arc::default(),
         answers: AnswerMemory::new(answers),
         authorizer: Arc::new(Authorizer::allow_all()),
     }
@@ -217,6 +253,17 @@ async fn serve_http(config: &BrokerConfig, state: &HttpState) -> Result<Vec<Http
 }
 
 impl Running {
+    /// What it consists of.
+    pub fn broker(&self) -> &Arc<Broker> {
+        &self.broker
+    }
+
+    /// The broker itself.
+    #[cfg(test)]
+    pub(crate) fn broker(&self) -> &Arc<Broker> {
+        &self.broker
+    }
+
     /// The one line that tells users that the broker can be used.
     pub fn ready_line(&self) -> String {
         let dirs: Vec<String> = self.data.dirs.iter().map(|dir| dir.path.display().to_string()).collect();
@@ -245,12 +292,16 @@ impl Running {
     }
 
     /// Answers what is in flight, flushes, and leaves the marks of a clean stop.
-    pub async fn stop(self) -> Result<(), StartError> {
+    pub async fn stop(mut self) -> Result<(), StartError> {
         self.ready.store(false, Ordering::Release);
+        if self.broker.config.current().controlled_shutdown {
+            self.membership.leave(&self.broker.controller).await;
+        }
+        self.broker.controller.hand_over().await;
         self.server.shutdown().await;
         self.http.into_iter().for_each(Http::shutdown);
         self.groups.shutdown();
-        for task in self.tasks {
+        for task in std::mem::take(&mut self.tasks.0) {
             task.abort();
             // Cancelled is what it shall be.
             drop(task.await);
