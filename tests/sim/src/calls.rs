@@ -43,7 +43,11 @@ pub enum Response {
     /// Offset, epoch and value of each record, and the leader's high watermark.
     Consumed(Result<Vec<(i64, Rec)>, Refusal>),
     /// The offset that was committed, or that the group has.
-    Group(Result<i64, Refusal>),
+    Group {
+        /// Another broker is the coordinator by now.
+        stale: bool,
+        result: Result<i64, Refusal>,
+    },
     /// There is no active controller.
     NotController,
 }

@@ -205,7 +205,7 @@ impl World {
         let pause = match response {
             Some(Response::Produced(result)) => self.produced(at, tp, result)?,
             Some(Response::Consumed(result)) => self.consumed(at, tp, result)?,
-            Some(Response::Group(result)) => self.group_answered(at, result)?,
+            Some(Response::Group { stale, result }) => self.group_answered(at, stale, result)?,
             _ => self.unknown(at),
         };
         self.after(pause, Event::Client(at));
@@ -242,7 +242,7 @@ impl World {
         Some(())
     }
 
-    fn group_answered(&mut self, at: usize, result: Result<i64, Refusal>) -> Result<u64, Violation> {
+    fn group_answered(&mut self, at: usize, stale: bool, result: Result<i64, Refusal>) -> Result<u64, Violation> {
         let pause = self.rng.random_range(10_000..150_000);
         let Work::Group(committer) = &self.clients[at].work else {
             return Ok(pause);
@@ -250,6 +250,7 @@ impl World {
         let group = &committer.asked.group;
         match (result, committer.asked.commit) {
             (Ok(_), Some(offset)) => self.known.acknowledged(group, offset),
+            (Ok(_), None) if stale => {}
             (Ok(offset), None) => self.known.shown(group, committer.floor, offset)?,
             (Err(_), _) => return Ok(self.again(at)),
         }

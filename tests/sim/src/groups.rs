@@ -41,7 +41,8 @@ struct Offsets {
 pub struct Groups {
     pub coordinator: GroupCoordinator,
     now_ms: Arc<AtomicI64>,
-    waits: Vec<(CallId, BoxFuture<'static, Result<i64, Refusal>>)>,
+    /// Whose calls wait for which partition.
+    waits: Vec<(CallId, i32, BoxFuture<'static, Result<i64, Refusal>>)>,
 }
 
 impl Groups {
@@ -227,6 +228,7 @@ impl World {
         let Some(groups) = self.node(id).process.as_mut().map(|p| &mut p.groups) else {
             return;
         };
+        let partition = groups.coordinator.partition_for(&ask.group);
         let refusal = |_: ErrorCode| Refusal::Unknown;
         let done = match ask.commit {
             Some(offset) => {
@@ -249,7 +251,7 @@ impl World {
                 .boxed()
             }
         };
-        groups.waits.push((call, done));
+        groups.waits.push((call, partition, done));
         self.touch(id);
     }
 
@@ -264,6 +266,12 @@ impl World {
         }
         process.groups.now_ms.store(now_ms, Ordering::Relaxed);
         let begun = self.begun;
+        let led = process.groups.coordinator.led();
+        let manager = process.manager.clone();
+        let ends = || -> i64 {
+            led.iter().filter_map(|(p, _)| manager.partition(TOPIC, *p).ok()).map(|p| p.log_end_offset()).sum()
+        };
+        let before = ends();
         let waits = &mut process.groups.waits;
         let mut done = Vec::new();
         self.runtime.block_on(async {
@@ -274,18 +282,24 @@ impl World {
             for _ in 0..TURNS {
                 tokio::task::yield_now().await;
             }
-            waits.retain_mut(|(call, wait)| match wait.now_or_never() {
+            waits.retain_mut(|(call, partition, wait)| match wait.now_or_never() {
                 None => true,
                 Some(result) => {
-                    done.push((*call, result));
+                    done.push((*call, *partition, result));
                     false
                 }
             });
         });
-        for (call, result) in done {
-            self.answer(call, Response::Group(result));
+        for (call, partition, result) in done {
+            // A coordinator that does not know yet that it was deposed shows what it knew; Kafka has no lease either.
+            // Only one that is the coordinator has to be right, and none may acknowledge what the next one lacks.
+            let led = self.controller.image().partition(TOPIC, partition).map(|p| p.leader);
+            let stale = led != Some(id) && matches!(result, Ok(_));
+            self.answer(call, Response::Group { stale, result });
         }
-        self.schedule_sync(id);
+        if ends() != before {
+            self.schedule_sync(id);
+        }
     }
 }
 

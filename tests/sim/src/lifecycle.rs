@@ -6,11 +6,13 @@ use millrace_metadata::command::Heartbeat;
 use millrace_metadata::{Command, Image, NodeId, Reply};
 use millrace_replica::ReplicationSettings;
 use millrace_state::{balance_leaders, elect_unclean, snapshot_records};
+use millrace_store::MemoryDisk;
 use rand::Rng;
 
 use crate::calls::{Call, CallId, Purpose, Request, Response};
 use crate::check::Violation;
 use crate::controller::CLUSTER;
+use crate::mutation::Mutation;
 use crate::net::Addr;
 use crate::node::Phase;
 use crate::world::{Event, Tick, World};
@@ -57,6 +59,9 @@ impl World {
         if let Some(process) = self.node(id).process.take() {
             process.store.crash_keeping(keep);
             process.groups.coordinator.shutdown();
+        }
+        if self.mutation == Some(Mutation::LosesDisk) {
+            self.node(id).disk = MemoryDisk::new();
         }
         self.gone(id);
         Ok(())
@@ -252,7 +257,8 @@ impl World {
                     break;
                 };
                 (image.index, image.term) = (at, entry.image.term);
-                entry.records.iter().for_each(|r| image.apply(r));
+                let lost = self.mutation == Some(Mutation::DropsRecord) && self.rng.random_bool(0.02);
+                entry.records.iter().skip(usize::from(lost)).for_each(|r| image.apply(r));
                 if each || at == index {
                     steps.push(Arc::new(image.clone()));
                 }

@@ -10,7 +10,8 @@ const SEEDS: u64 = 400;
 fn mistakes_are_found() {
     let mut missed = Vec::new();
     for mutation in ALL {
-        match (1..=SEEDS).find_map(|seed| run(seed, Some(mutation), false).err()) {
+        let failure = (1..=SEEDS).find_map(|seed| run(seed, Some(mutation), false).err());
+        match failure.filter(|f| f.rule != "nothing panics") {
             Some(failure) => println!("{mutation:?}: seed {}: {}", failure.seed, failure.rule),
             None => missed.push(mutation),
         }

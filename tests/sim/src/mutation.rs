@@ -21,13 +21,15 @@ pub enum Mutation {
     ElectsAnybody,
     /// A leader acknowledges what it has itself.
     AcknowledgesEarly,
-    /// An image that misses a record.
+    /// A broker misses a record.
     DropsRecord,
+    /// A crash takes the whole disk, and nobody says so.
+    LosesDisk,
     /// Eligible replicas are forgotten, and the first replica is put in sync.
     ForgetsEligible,
 }
 
-pub const ALL: [Mutation; 8] = [
+pub const ALL: [Mutation; 9] = [
     Mutation::CountsUnsynced,
     Mutation::TruncatesToWatermark,
     Mutation::NoEpochs,
@@ -35,6 +37,7 @@ pub const ALL: [Mutation; 8] = [
     Mutation::ElectsAnybody,
     Mutation::AcknowledgesEarly,
     Mutation::DropsRecord,
+    Mutation::LosesDisk,
     Mutation::ForgetsEligible,
 ];
 

@@ -75,7 +75,15 @@ impl World {
                 self.schedule_sync(id);
                 self.touch(id);
             }
-            Err(error) => self.answer(call, Response::Produced(Err(append_refusal(&error)))),
+            Err(error) => {
+                // A leader that was deposed compares with what it has; the client finds the right one and tries again.
+                let agreed = self.controller.image().topic_by_id(&tp.0).and_then(|t| t.partition(tp.1));
+                let refusal = match agreed.is_some_and(|p| p.leader == id) {
+                    true => append_refusal(&error),
+                    false => Refusal::Retry,
+                };
+                self.answer(call, Response::Produced(Err(refusal)));
+            }
         }
     }
 
