@@ -221,6 +221,8 @@ requests!(
     DescribeQuorumRequest,
     UpdateFeaturesRequest,
     UnregisterBrokerRequest,
+    AddRaftVoterRequest,
+    RemoveRaftVoterRequest,
     ListConfigResourcesRequest,
     InitProducerIdRequest,
     AddPartitionsToTxnRequest,

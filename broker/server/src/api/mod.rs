@@ -14,6 +14,7 @@
 // The signature is one for all handlers, also for those that do all their work in the future.
 #![allow(clippy::manual_async_fn)]
 
+pub mod add_raft_voter;
 pub mod alter_configs;
 pub mod alter_partition_reassignments;
 pub mod alter_replica_log_dirs;
@@ -52,8 +53,10 @@ pub mod offset_delete;
 pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 pub mod produce;
+pub mod remove_raft_voter;
 pub mod sync_group;
 pub mod table;
+pub mod unregister_broker;
 pub mod update_features;
 
 use std::sync::Arc;

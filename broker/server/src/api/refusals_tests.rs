@@ -87,6 +87,9 @@ fn of_topics() {
 fn of_the_cluster() {
     check(&DescribeClusterRequest::default(), describe_cluster::refuse);
     check(&DescribeQuorumRequest::default(), describe_quorum::refuse);
+    check(&AddRaftVoterRequest::default(), add_raft_voter::refuse);
+    check(&RemoveRaftVoterRequest::default(), remove_raft_voter::refuse);
+    check(&UnregisterBrokerRequest::default(), unregister_broker::refuse);
     check(&DescribeLogDirsRequest::default(), describe_log_dirs::refuse);
     let topic = with!(
         alter_replica_log_dirs_request::AlterReplicaLogDirTopic::default(),

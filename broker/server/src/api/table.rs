@@ -177,8 +177,11 @@ rows! {
     UpdateFeaturesRequest => update_features, 0..=2, Authenticated, Rule::Cluster(Operation::Alter), LIGHT;
     DescribeClusterRequest => describe_cluster, 0..=2, Authenticated, Rule::Anyone, LIGHT;
     DescribeProducersRequest => describe_producers, 0..=0, Authenticated, Rule::PerResource, LISTS;
+    UnregisterBrokerRequest => unregister_broker, 0..=0, Authenticated, Rule::Cluster(Operation::Alter), LIGHT;
     ListConfigResourcesRequest => list_config_resources, 0..=1, Authenticated, Rule::Cluster(Operation::DescribeConfigs), LIGHT;
     DescribeTopicPartitionsRequest => describe_topic_partitions, 0..=0, Authenticated, Rule::PerResource, LISTS;
+    AddRaftVoterRequest => add_raft_voter, 0..=0, Authenticated, Rule::Cluster(Operation::Alter), LIGHT;
+    RemoveRaftVoterRequest => remove_raft_voter, 0..=0, Authenticated, Rule::Cluster(Operation::Alter), LIGHT;
 }
 
 /// `MetadataRequest` without its last seven letters.

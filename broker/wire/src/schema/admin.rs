@@ -220,6 +220,31 @@ pub(super) static SCHEMAS: &[Schema] = &[
             fixed(4, 0, LAST), // broker_id
         ],
     },
+    Schema { // AddRaftVoter
+        api_key: 80,
+        flexible_from: 0,
+        fields: &[
+            string(0, LAST), // cluster_id
+            fixed(4, 0, LAST), // timeout_ms
+            fixed(4, 0, LAST), // voter_id
+            fixed(16, 0, LAST), // voter_directory_id
+            // listeners
+            array(0, LAST, &[
+                string(0, LAST), // name
+                string(0, LAST), // host
+                fixed(2, 0, LAST), // port
+            ]),
+        ],
+    },
+    Schema { // RemoveRaftVoter
+        api_key: 81,
+        flexible_from: 0,
+        fields: &[
+            string(0, LAST), // cluster_id
+            fixed(4, 0, LAST), // voter_id
+            fixed(16, 0, LAST), // voter_directory_id
+        ],
+    },
     Schema { // ListConfigResources
         api_key: 74,
         flexible_from: 0,
