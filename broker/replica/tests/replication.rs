@@ -1,0 +1,268 @@
+//! Leaders and followers: what is committed, who is in sync, what is cut off.
+#![allow(clippy::unwrap_used)]
+
+mod cluster;
+
+use std::time::Duration;
+
+use cluster::*;
+use futures::FutureExt;
+use millrace_metadata::record::PartitionDelta;
+use millrace_replica::{CommitError, Feed, FetchSpec, Isolation, ReadError, Reader};
+use millrace_store::LogStore;
+
+fn consumer(reader: Reader, offset: i64) -> FetchSpec {
+    FetchSpec {
+        reader,
+        offset,
+        max_bytes: 1 << 20,
+        at_least_one: true,
+        isolation: Isolation::ReadUncommitted,
+        current_leader_epoch: -1,
+        last_fetched_epoch: -1,
+    }
+}
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+#[tokio::test]
+async fn the_high_watermark_waits_for_all_that_are_in_sync_and_durable() {
+    let mut c = Cluster::new(3, 2);
+    let last = c.append(1, 1000, -1).unwrap();
+    let mut acked = std::pin::pin!(c.p(1).committed(last, TIMEOUT));
+    c.commit(1);
+    c.fetch(2, true);
+    c.fetch(3, true);
+    assert_eq!((c.p(2).log_end_offset(), c.p(2).durable_end_offset()), (1, 0));
+    // What is not durable cannot be acknowledged by asking for more.
+    c.fetch(2, true);
+    assert_eq!(c.p(1).high_watermark(), 0);
+    c.commit(2);
+    c.fetch(2, true);
+    assert_eq!(c.p(1).high_watermark(), 0, "broker 3 is in sync as well");
+    assert!(acked.as_mut().now_or_never().is_none());
+    c.commit(3);
+    c.fetch(3, true);
+    assert_eq!(c.p(1).high_watermark(), 1);
+    acked.await.unwrap();
+    c.fetch(2, true);
+    assert_eq!(c.p(2).high_watermark(), 1);
+    assert!(matches!(c.p(2).read_now(consumer(Reader::Consumer, 0)), Err(ReadError::NotLeader)));
+    assert_eq!(c.p(2).read_now(consumer(Reader::ConsumerAnywhere, 0)).unwrap().batches.len(), 1);
+}
+
+#[tokio::test]
+async fn the_leaders_own_log_must_be_durable_too() {
+    let mut c = Cluster::new(2, 1);
+    c.append(1, 1000, -1).unwrap();
+    c.fetch(2, true);
+    c.commit(2);
+    c.fetch(2, true);
+    assert_eq!(c.p(1).high_watermark(), 0);
+    c.commit(1);
+    assert_eq!(c.p(1).high_watermark(), 1);
+}
+
+#[tokio::test]
+async fn a_laggard_leaves_and_comes_back() {
+    let mut c = Cluster::new(3, 2);
+    let last = c.append(1, 1000, -1).unwrap();
+    c.commit(1);
+    c.fetch(2, true);
+    c.commit(2);
+    c.now_ms += LONG_MS;
+    c.fetch(2, true);
+    c.node(1).manager.tick(c.now_ms);
+    assert_eq!(c.p(1).high_watermark(), 0);
+    c.isr_round(1);
+    assert_eq!(&c.state().isr[..], &[1, 2]);
+    assert_eq!(c.p(1).high_watermark(), 0, "the decision counts with the image");
+    c.apply_all();
+    assert_eq!(c.p(1).high_watermark(), last + 1);
+    // It catches up; from its proposal on the high watermark waits for it again.
+    c.fetch(3, true);
+    c.commit(3);
+    c.fetch(3, true);
+    c.append(1, 1001, -1).unwrap();
+    c.commit(1);
+    c.fetch(2, true);
+    c.commit(2);
+    c.fetch(2, true);
+    assert_eq!(c.p(1).high_watermark(), last + 1);
+    c.isr_round(1);
+    c.apply_all();
+    assert_eq!(c.state().isr.len(), 3);
+    c.fetch(3, true);
+    c.commit(3);
+    c.fetch(3, true);
+    assert_eq!(c.p(1).high_watermark(), last + 2);
+}
+
+#[tokio::test]
+async fn unknown_outcomes_stay_pending_and_refusals_do_not() {
+    let mut c = Cluster::new(2, 1);
+    c.append(1, 1000, -1).unwrap();
+    c.commit(1);
+    c.now_ms += LONG_MS;
+    c.node(1).manager.tick(c.now_ms);
+    let manager = c.node(1).manager.clone();
+    let sent = manager.isr_changes(c.now_ms);
+    assert_eq!(sent.len(), 1);
+    assert_eq!(sent[0].isr, vec![(1, 1)]);
+    assert!(manager.isr_changes(c.now_ms).is_empty(), "one in flight");
+    manager.isr_answered(sent.clone(), None);
+    assert_eq!(manager.isr_changes(c.now_ms), sent, "asked again");
+    assert_eq!(c.p(1).high_watermark(), 0);
+    let refused = vec![(KEY, Err(millrace_metadata::ErrorCode::IneligibleReplica.into()))];
+    manager.isr_answered(sent, Some(refused));
+    assert!(manager.isr_changes(c.now_ms).is_empty());
+    manager.tick(c.now_ms);
+    assert_eq!(manager.isr_changes(c.now_ms).len(), 1);
+}
+
+#[tokio::test]
+async fn acks_all_needs_the_least_in_sync_and_says_when_they_left() {
+    let mut c = Cluster::new(2, 2);
+    let last = c.append(1, 1000, -1).unwrap();
+    let acked = c.p(1).committed(last, TIMEOUT);
+    c.commit(1);
+    c.change(PartitionDelta { isr: Some(vec![1].into()), ..PartitionDelta::default() });
+    c.apply_all();
+    assert_eq!(c.p(1).high_watermark(), 0, "KIP-966");
+    assert!(c.append(1, 1001, -1).is_none());
+    c.append(1, 1001, 1).unwrap();
+    c.commit(1);
+    c.settle();
+    acked.await.unwrap();
+    c.change(PartitionDelta { isr: Some(vec![1].into()), ..PartitionDelta::default() });
+    c.apply_all();
+    assert_eq!(c.p(1).committed(last, TIMEOUT).await, Err(CommitError::NotEnoughReplicas));
+}
+
+#[tokio::test]
+async fn a_deposed_leader_cuts_off_what_the_new_one_does_not_have() {
+    let mut c = Cluster::new(3, 2);
+    c.append(1, 1000, -1).unwrap();
+    c.settle();
+    let lost = c.append(1, 1001, -1).unwrap();
+    c.commit(1);
+    let waiting = c.p(1).committed(lost, TIMEOUT);
+    // The controller gives the partition to broker 2; broker 1 does not hear of it at first.
+    c.change(PartitionDelta { leader: Some(2), ..PartitionDelta::default() });
+    c.apply(2);
+    c.apply(3);
+    c.append(2, 2000, -1).unwrap();
+    c.append(2, 2001, -1).unwrap();
+    c.commit(2);
+    c.fetch(3, true);
+    c.commit(3);
+    c.fetch(3, true);
+    assert_eq!(c.p(2).high_watermark(), 1);
+    c.apply(1);
+    assert_eq!(waiting.await, Err(CommitError::NotLeader));
+    c.settle();
+    let values: Vec<i64> = c.contents(1).iter().map(|entry| entry.1).collect();
+    assert_eq!(values, vec![1000, 2000, 2001]);
+    assert_eq!((c.contents(1), c.contents(3)), (c.contents(2), c.contents(2)));
+    assert_eq!(c.p(1).high_watermark(), 3);
+}
+
+#[tokio::test]
+async fn a_new_replica_starts_where_the_leader_does_even_within_a_batch() {
+    let mut c = Cluster::new(2, 1);
+    c.kill(2);
+    c.apply(1);
+    let cx =
+        millrace_replica::AppendCx { acks: -1, origin: millrace_replica::Origin::Client, api_version: 9, now_ms: 1 };
+    c.p(1).append_as_leader(batch(10, 1000), cx).unwrap();
+    c.p(1).append_as_leader(batch(10, 1001), cx).unwrap();
+    c.commit(1);
+    assert_eq!(c.p(1).high_watermark(), 20);
+    assert_eq!(c.p(1).trim(14).await.unwrap(), 14);
+    c.settle();
+    assert_eq!((c.p(2).log_start_offset(), c.p(2).log_end_offset()), (14, 20));
+    assert_eq!(c.state().isr.len(), 2);
+    c.kill(1);
+    c.apply(2);
+    let data = c.p(2).read_now(consumer(Reader::Consumer, 14)).unwrap();
+    assert_eq!((data.batches.len(), data.high_watermark), (1, 20));
+}
+
+#[tokio::test]
+async fn after_an_unclean_election_a_follower_goes_back_below_its_log_start() {
+    let mut c = Cluster::new(2, 1);
+    c.append(1, 1000, -1).unwrap();
+    c.settle();
+    c.kill(2);
+    c.apply(1);
+    for value in 0..5 {
+        c.append(1, 1001 + value, -1).unwrap();
+    }
+    c.commit(1);
+    assert_eq!(c.p(1).trim(4).await.unwrap(), 4);
+    c.kill(1);
+    c.restart(2);
+    let delta = PartitionDelta { isr: Some(vec![2].into()), leader: Some(2), ..PartitionDelta::default() };
+    c.change(delta);
+    c.apply(2);
+    c.append(2, 2000, -1).unwrap();
+    c.settle();
+    let values: Vec<i64> = c.contents(1).iter().map(|entry| entry.1).collect();
+    assert_eq!(values, vec![1000, 2000]);
+    assert_eq!((c.p(1).log_start_offset(), c.state().isr.len()), (0, 2));
+    // The new log is the one that a restart finds.
+    c.kill(1);
+    c.settle();
+    assert_eq!(c.contents(1), c.contents(2));
+}
+
+#[tokio::test]
+async fn the_high_watermark_is_remembered_over_a_restart() {
+    let mut c = Cluster::new(2, 2);
+    c.append(1, 1000, -1).unwrap();
+    c.settle();
+    assert_eq!(c.node(1).manager.checkpoint_high_watermarks(), 1);
+    assert_eq!(c.node(1).manager.checkpoint_high_watermarks(), 0);
+    c.node(1).store.as_ref().unwrap().rows().write(millrace_store::KvBatch::default(), true).unwrap();
+    c.kill(2);
+    c.kill(1);
+    c.restart(1);
+    // Alone it may commit nothing, and still serves what was.
+    assert!(c.p(1).is_leader() && c.p(1).is_settled());
+    assert_eq!(c.p(1).read_now(consumer(Reader::Consumer, 0)).unwrap().batches.len(), 1);
+}
+
+#[tokio::test]
+async fn a_leader_of_an_earlier_run_does_not_lead() {
+    let mut c = Cluster::new(2, 1);
+    c.append(1, 1000, 1).unwrap();
+    // It starts again so fast that the image, which is older than its registration, still has it lead.
+    c.reopen(1);
+    c.node(1).manager.registered(99);
+    c.apply(1);
+    assert!(!c.p(1).is_leader());
+    assert!(c.append(1, 1001, 1).is_none());
+    c.fetch(2, true);
+    c.elect(&[1]);
+    c.restart(1);
+    c.settle();
+    assert!(c.p(2).is_leader() && c.contents(1) == c.contents(2));
+}
+
+#[tokio::test]
+async fn feeds_hear_of_appends_and_of_the_end_of_leadership() {
+    let mut c = Cluster::new(2, 1);
+    let feed = Feed::new();
+    assert!(c.p(1).feed(2, &feed, 7));
+    assert!(!c.p(1).feed(9, &feed, 8) && !c.p(2).feed(1, &feed, 8));
+    assert_eq!(feed.take(), vec![7]);
+    assert!(feed.woken().now_or_never().is_none());
+    c.fetch(2, true);
+    c.append(1, 1000, 1).unwrap();
+    feed.woken().await;
+    assert_eq!(feed.take(), vec![7]);
+    c.change(PartitionDelta { leader: Some(2), ..PartitionDelta::default() });
+    c.apply(1);
+    feed.woken().await;
+    assert_eq!(feed.take(), vec![7]);
+}
