@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use super::Options;
-use super::load::{PARTITIONS, histogram, ready_batch};
+use super::load::{Route, histogram, ready_batch};
 use crate::raw::calls::{PRODUCE_VERSION, produce_answer, produce_body};
 use crate::raw::{Conn, ProducePart, frame, key};
 
-const CONNECTIONS: u32 = 4;
 const VALUE: usize = 100;
 const TIMEOUT_MS: i32 = 60_000;
 
@@ -21,20 +20,29 @@ pub struct Answered {
 }
 
 /// Sends `rate` records per second for `length`, one record of 100 bytes per request.
-pub fn open_loop(port: u16, topic: &str, rate: u32, length: Duration, options: &Options) -> anyhow::Result<Answered> {
+pub fn open_loop(
+    routes: &[Route],
+    topic: &str,
+    rate: u32,
+    length: Duration,
+    options: &Options,
+) -> anyhow::Result<Answered> {
     let encoded = ready_batch(VALUE, VALUE);
-    let gap = Duration::from_secs(1) * CONNECTIONS / rate;
+    let connections = routes.len() as u32;
+    let gap = Duration::from_secs(1) * connections / rate;
     let count = (length.as_secs_f64() / gap.as_secs_f64()) as u32;
     let origin = Instant::now() + Duration::from_millis(100);
     let parts: Vec<anyhow::Result<(Histogram<u64>, Instant)>> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..CONNECTIONS)
-            .map(|n| {
+        let workers: Vec<_> = routes
+            .iter()
+            .zip(0..)
+            .map(|(route, n)| {
                 let encoded = &encoded;
                 // Connections take turns, so that requests do not leave in bursts.
-                let start = origin + gap * n / CONNECTIONS;
+                let start = origin + gap * n / connections;
                 scope.spawn(move || {
                     options.pin_client();
-                    one_connection(port, topic, encoded, &Schedule { start, gap, count, first: n })
+                    one_connection(route, topic, encoded, &Schedule { start, gap, count })
                 })
             })
             .collect();
@@ -55,19 +63,18 @@ struct Schedule {
     start: Instant,
     gap: Duration,
     count: u32,
-    first: u32,
 }
 
 fn one_connection(
-    port: u16,
+    route: &Route,
     topic: &str,
     encoded: &[u8],
     schedule: &Schedule,
 ) -> anyhow::Result<(Histogram<u64>, Instant)> {
-    let mut conn = Conn::open(port)?;
+    let mut conn = Conn::connect(route.addr)?;
     let sender = conn.stream().try_clone()?;
     std::thread::scope(|scope| {
-        let sending = scope.spawn(|| send_all(sender, topic, encoded, schedule));
+        let sending = scope.spawn(|| send_all(sender, route, &Record { topic, encoded }, schedule));
         let mut acks = histogram()?;
         let mut answer = Vec::new();
         for i in 0..schedule.count {
@@ -82,20 +89,24 @@ fn one_connection(
     })
 }
 
-fn send_all(mut stream: TcpStream, topic: &str, encoded: &[u8], schedule: &Schedule) -> anyhow::Result<()> {
+struct Record<'a> {
+    topic: &'a str,
+    encoded: &'a [u8],
+}
+
+fn send_all(mut stream: TcpStream, route: &Route, record: &Record<'_>, schedule: &Schedule) -> anyhow::Result<()> {
     use std::io::Write;
-    let frames: Vec<Vec<u8>> = (0..PARTITIONS)
-        .map(|partition| {
-            let part = ProducePart { topic, partition, batch: encoded };
-            frame(key::PRODUCE, PRODUCE_VERSION, 0, &produce_body(&part, -1, TIMEOUT_MS))
-        })
-        .collect();
+    let frames = route.partitions.iter().map(|partition| {
+        let part = ProducePart { topic: record.topic, partition: *partition, batch: record.encoded };
+        frame(key::PRODUCE, PRODUCE_VERSION, 0, &produce_body(&part, -1, TIMEOUT_MS))
+    });
+    let frames: Vec<Vec<u8>> = frames.collect();
     for i in 0..schedule.count {
         let due = schedule.start + schedule.gap * i;
         if let Some(wait) = due.checked_duration_since(Instant::now()) {
             std::thread::sleep(wait);
         }
-        stream.write_all(&frames[((i + schedule.first) % PARTITIONS as u32) as usize])?;
+        stream.write_all(&frames[i as usize % frames.len()])?;
     }
     Ok(())
 }

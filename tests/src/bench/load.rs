@@ -1,6 +1,8 @@
 //! The light client: ready-made Produce requests and a Fetch reader that looks at batch headers only.
 
 use std::collections::VecDeque;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -46,30 +48,59 @@ pub fn ready_batch(bytes: usize, record: usize) -> Vec<u8> {
     Batch::of_values(values.iter().map(Vec::as_slice), now).encode()
 }
 
-/// One load: batches of `batch` bytes of values into all partitions of `topic` until `total` bytes are acknowledged.
+/// One connection of a load, and the partitions that it writes to, in turn and again.
+#[derive(Clone, Debug)]
+pub struct Route {
+    pub addr: SocketAddr,
+    pub partitions: Vec<i32>,
+}
+
+impl Route {
+    /// [`CONNECTIONS`] connections to one broker that leads everything; together they pass over all partitions.
+    pub fn to_one(port: u16, partitions: i32) -> Vec<Route> {
+        let step = CONNECTIONS as i32;
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        (0..step)
+            .map(|first| Route { addr, partitions: (0..partitions).map(|n| (first + n * step) % partitions).collect() })
+            .collect()
+    }
+}
+
+/// One load: batches of `batch` bytes of values over all routes until `total` bytes are acknowledged.
+#[derive(Clone, Copy)]
 pub struct Load<'a> {
-    pub port: u16,
+    pub routes: &'a [Route],
     pub topic: &'a str,
-    pub partitions: i32,
     pub batch: usize,
     /// Partitions in one request, each with one batch, as a client that has records for many sends them.
     pub per_request: usize,
     pub total: u64,
+    /// Ends the load early.
+    pub stop: Option<&'a AtomicBool>,
+}
+
+impl Load<'_> {
+    fn stopped(&self) -> bool {
+        self.stop.is_some_and(|stop| stop.load(Ordering::Relaxed))
+    }
 }
 
 pub fn produce(load: &Load<'_>, options: &Options) -> anyhow::Result<Produced> {
     let encoded = ready_batch(load.batch, RECORD);
-    let values = (load.batch / RECORD).max(1) * RECORD * load.per_request;
-    let requests = (load.total / values as u64).max(1);
+    let values = ((load.batch / RECORD).max(1) * RECORD * load.per_request) as u64;
+    let requests = (load.total / values).max(1);
+    let count = load.routes.len() as u64;
     let start = Instant::now();
     let parts: Vec<anyhow::Result<Histogram<u64>>> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..CONNECTIONS)
-            .map(|n| {
+        let workers: Vec<_> = load
+            .routes
+            .iter()
+            .zip(0..)
+            .map(|(route, n)| {
                 let encoded = &encoded;
                 scope.spawn(move || {
                     options.pin_client();
-                    let share = requests / CONNECTIONS as u64 + u64::from((n as u64) < requests % CONNECTIONS as u64);
-                    connection(load, encoded, n as i32, share)
+                    connection(load, route, encoded, requests / count + u64::from(n < requests % count))
                 })
             })
             .collect();
@@ -80,12 +111,12 @@ pub fn produce(load: &Load<'_>, options: &Options) -> anyhow::Result<Produced> {
     for part in parts {
         acks.add(part?)?;
     }
-    Ok(Produced { values: requests * values as u64, wall, acks })
+    Ok(Produced { values: acks.len() * values, wall, acks })
 }
 
-/// Keeps a window of requests in flight on one connection; each goes to the next partition.
-fn connection(load: &Load<'_>, encoded: &[u8], first: i32, share: u64) -> anyhow::Result<Histogram<u64>> {
-    let mut conn = Conn::open(load.port)?;
+/// Keeps a window of requests in flight on one connection; each goes to the next partition of its route.
+fn connection(load: &Load<'_>, route: &Route, encoded: &[u8], share: u64) -> anyhow::Result<Histogram<u64>> {
+    let mut conn = Conn::connect(route.addr)?;
     // One request serves all partitions: their indices are patched into it.
     let (body, places) = produce_many_body(load.topic, load.per_request, encoded, PRODUCE_TIMEOUT_MS);
     let mut request = frame(key::PRODUCE, PRODUCE_VERSION, 0, &body);
@@ -93,29 +124,28 @@ fn connection(load: &Load<'_>, encoded: &[u8], first: i32, share: u64) -> anyhow
     let mut acks = histogram()?;
     let mut sent = VecDeque::with_capacity(IN_FLIGHT);
     let mut answer = Vec::new();
-    // Together the connections pass over all partitions.
-    let step = CONNECTIONS as i32;
-    let mut partition = first % load.partitions;
+    let mut partitions = route.partitions.iter().cycle();
     let mut started = 0;
-    while started < share || !sent.is_empty() {
-        if started < share && sent.len() < IN_FLIGHT {
+    loop {
+        let more = started < share && !load.stopped();
+        if more && sent.len() < IN_FLIGHT {
             request[CORRELATION_AT..CORRELATION_AT + 4].copy_from_slice(&(started as i32).to_be_bytes());
             for place in &places {
+                let partition = partitions.next().context("a route without partitions")?;
                 request[body_at + place..body_at + place + 4].copy_from_slice(&partition.to_be_bytes());
-                partition = (partition + step) % load.partitions;
             }
             sent.push_back(Instant::now());
             conn.send_bytes(&request)?;
             started += 1;
-        } else {
+        } else if let Some(at) = sent.pop_front() {
             conn.receive_into(&mut answer)?;
             let error = produce_many_answer(&answer)?;
             anyhow::ensure!(error == 0, "produce: error {error}");
-            let at = sent.pop_front().context("an answer without a request")?;
             acks.saturating_record(at.elapsed().as_micros() as u64);
+        } else {
+            return Ok(acks);
         }
     }
-    Ok(acks)
 }
 
 /// What one reading did.

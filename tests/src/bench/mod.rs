@@ -1,5 +1,6 @@
 //! Measures Millrace and Apache Kafka alternating on the same machine: `make bench`.
 
+pub mod cluster;
 pub mod latency;
 pub mod load;
 pub mod report;
@@ -19,6 +20,9 @@ use crate::harness::{Broker, Peer, Spec, proc};
 /// Bytes of a record's value in the throughput rows.
 pub const RECORD: usize = 1024;
 pub const GB: f64 = 1e9;
+const MIB: f64 = 1024.0 * 1024.0;
+/// Part of the CPU that other processes may use before a measurement is called noisy.
+const QUIET: f64 = 0.15;
 
 /// A broker together with its promise: what has happened when it acknowledges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,9 +108,9 @@ impl Options {
     }
 }
 
-/// CPU that a broker used between two moments, and whether the machine was quiet.
+/// CPU that brokers used between two moments, and whether the machine was quiet.
 pub struct Meter {
-    pid: u32,
+    pids: Vec<u32>,
     broker: f64,
     own: f64,
     machine: f64,
@@ -122,23 +126,32 @@ pub struct Used {
 
 impl Meter {
     pub fn start(broker: &Broker) -> anyhow::Result<Meter> {
+        Meter::of(vec![broker.pid()])
+    }
+
+    pub fn of(pids: Vec<u32>) -> anyhow::Result<Meter> {
         Ok(Meter {
-            pid: broker.pid(),
-            broker: proc::cpu_seconds(broker.pid())?,
+            broker: cpu_sum(&pids)?,
             own: proc::cpu_seconds(std::process::id())?,
             machine: proc::machine_cpu_seconds()?,
             start: Instant::now(),
+            pids,
         })
     }
 
     pub fn stop(&self) -> anyhow::Result<Used> {
         let wall = self.start.elapsed().as_secs_f64();
-        let cpu = proc::cpu_seconds(self.pid)? - self.broker;
+        let cpu = cpu_sum(&self.pids)? - self.broker;
         let own = proc::cpu_seconds(std::process::id())? - self.own;
         let machine = proc::machine_cpu_seconds()? - self.machine;
         let cores = std::thread::available_parallelism().map_or(1.0, |n| n.get() as f64);
         Ok(Used { wall, cpu, others: ((machine - cpu - own) / (wall * cores)).max(0.0) })
     }
+}
+
+/// User and system CPU seconds of all these processes.
+fn cpu_sum(pids: &[u32]) -> anyhow::Result<f64> {
+    pids.iter().map(|pid| proc::cpu_seconds(*pid)).sum()
 }
 
 /// Bytes that the disk under `dir` has written since boot, after everything dirty went out.

@@ -1,24 +1,23 @@
 //! The measurements. Each fills some rows of the table for one broker.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::load::{self, Load, PARTITIONS};
+use super::load::{self, Load, PARTITIONS, Route};
 use super::report::Report;
-use super::{GB, Meter, Options, Used, Variant, device_bytes, drop_caches, latency, tools};
+use super::{GB, MIB, Meter, Options, QUIET, Used, Variant, device_bytes, drop_caches, latency, tools};
 use crate::harness::{Broker, proc};
 use crate::raw::{Conn, ProducePart};
 
 const TOPIC: &str = "bench";
-const MIB: f64 = 1024.0 * 1024.0;
 const WARM_UP_GB: f64 = 0.5;
-const QUIET: f64 = 0.15;
 
 pub struct Bench {
     pub options: Options,
     pub report: Report,
 }
 
-type Row = (&'static str, fn(&mut Bench, Variant) -> anyhow::Result<()>);
+pub type Row = (&'static str, fn(&mut Bench, Variant) -> anyhow::Result<()>);
 
 /// Names for the command line, and what they measure.
 pub const ROWS: [Row; 11] = [
@@ -39,11 +38,11 @@ pub const ROWS: [Row; 11] = [
 pub const MEMORY: &str = "memory";
 
 impl Bench {
-    fn add(&mut self, row: &str, variant: Variant, value: f64) {
+    pub(super) fn add(&mut self, row: &str, variant: Variant, value: f64) {
         self.report.add(row, variant, value);
     }
 
-    fn judge(&mut self, row: &str, variant: Variant, used: &Used) {
+    pub(super) fn judge(&mut self, row: &str, variant: Variant, used: &Used) {
         if used.others > QUIET {
             self.report.noisy.push(format!(
                 "{row} on {}: other processes used {:.0} % of the CPU",
@@ -62,7 +61,14 @@ impl Bench {
     fn produce(&self, broker: &Broker, batch: usize, gigabytes: f64) -> anyhow::Result<load::Produced> {
         let total = self.options.bytes(gigabytes);
         load::produce(
-            &Load { port: broker.port(), topic: TOPIC, partitions: PARTITIONS, batch, per_request: 1, total },
+            &Load {
+                routes: &Route::to_one(broker.port(), PARTITIONS),
+                topic: TOPIC,
+                batch,
+                per_request: 1,
+                total,
+                stop: None,
+            },
             &self.options,
         )
     }
@@ -156,7 +162,8 @@ impl Bench {
         let length = Duration::from_secs_f64((30.0 * self.options.scale).max(3.0));
         let broker = self.start_with_topic(variant)?;
         let meter = Meter::start(&broker)?;
-        let done = latency::open_loop(broker.port(), TOPIC, 2_000, length, &self.options)?;
+        let routes = Route::to_one(broker.port(), PARTITIONS);
+        let done = latency::open_loop(&routes, TOPIC, 2_000, length, &self.options)?;
         let used = meter.stop()?;
         self.judge("latency", variant, &used);
         self.add("2,000 × 100 B per s, acked/s", variant, done.acked_per_second);
@@ -232,18 +239,24 @@ impl Bench {
             Ok((conn.partitions_with_leader(TOPIC)? == count as usize).then_some(()))
         })?;
         self.add(&row("restart until all lead, s"), variant, begin.elapsed().as_secs_f64());
+        if !load {
+            let grown = proc::settled_rss_bytes(broker.pid())?.saturating_sub(idle);
+            let each = grown as f64 / 1024.0 / f64::from(count);
+            self.add(&row("resident KiB per idle partition after a restart"), variant, each);
+        }
         broker.kill9()
     }
 
     fn produce_to_all(&mut self, broker: &Broker, variant: Variant, count: i32) -> anyhow::Result<()> {
         const PER_REQUEST: usize = 250;
+        let routes = Route::to_one(broker.port(), count);
         let gigabytes = |n: f64| Load {
-            port: broker.port(),
+            routes: &routes,
             topic: TOPIC,
-            partitions: count,
             batch: 1024,
             per_request: PER_REQUEST,
             total: self.options.bytes(n),
+            stop: None,
         };
         load::produce(&gigabytes(0.1), &self.options)?;
         let meter = Meter::start(broker)?;
@@ -307,26 +320,34 @@ impl Bench {
         broker.kill9()
     }
 
-    /// Ten minutes of full load with a small retention: resident memory early and late, and what the disk holds.
+    /// Ten minutes of full load with a small retention: whether resident memory levels off.
     fn memory(&mut self, variant: Variant) -> anyhow::Result<()> {
-        const EARLY: f64 = 60.0;
         let length = 600.0 * self.options.scale;
         let spec = self.options.spec(variant)?.set("log.retention.check.interval.ms", "5000");
         let broker = Broker::start(&spec)?;
         let mut configs = variant.topic_configs().to_vec();
         configs.extend([("retention.bytes", "268435456"), ("segment.bytes", "134217728")]);
         Conn::open(broker.port())?.create_and_wait(TOPIC, PARTITIONS, &configs)?;
-        let begin = Instant::now();
-        let (mut early, mut produced) = (None, 0);
-        while begin.elapsed().as_secs_f64() < length {
-            produced += self.produce(&broker, 128 << 10, 1.0)?.values;
-            if early.is_none() && begin.elapsed().as_secs_f64() > EARLY.min(length / 2.0) {
-                early = Some(proc::rss_bytes(broker.pid())?);
-            }
-        }
-        self.add("long load, GB produced", variant, produced as f64 / GB);
-        self.add("long load, resident MiB early", variant, early.unwrap_or(0) as f64 / MIB);
-        self.add("long load, resident MiB at the end", variant, proc::rss_bytes(broker.pid())? as f64 / MIB);
+        let stop = AtomicBool::new(false);
+        let (sampled, produced) = std::thread::scope(|scope| {
+            let sampler = scope.spawn(|| proc::sample_rss(broker.pid(), length, &stop));
+            let load = || -> anyhow::Result<u64> {
+                let mut produced = 0;
+                while !sampler.is_finished() {
+                    produced += self.produce(&broker, 128 << 10, 1.0)?.values;
+                }
+                Ok(produced)
+            };
+            let produced = load();
+            stop.store(true, Ordering::Relaxed);
+            (sampler.join().unwrap_or_default(), produced)
+        });
+        self.add("long load, GB produced", variant, produced? as f64 / GB);
+        // The first fifth is two minutes of ten, the last one as well.
+        let fifth = sampled.len() / 5;
+        let largest = |part: &[u64]| part.iter().copied().max().unwrap_or(0) as f64 / MIB;
+        self.add("long load, largest resident MiB in the first fifth", variant, largest(&sampled[..fifth]));
+        self.add("long load, largest resident MiB in the last fifth", variant, largest(&sampled[4 * fifth..]));
         self.add("long load, largest resident MiB", variant, proc::peak_rss_bytes(broker.pid())? as f64 / MIB);
         broker.kill9()
     }

@@ -1,16 +1,34 @@
 //! `bench [--rows a,b] [--brokers millrace,kafka,kafka-fsync] [--repeats 3] [--scale 1.0] [--pinned] [--json FILE]`
 //!
-//! Prints one markdown table. `--list` names the rows.
+//! Prints one markdown table. `--list` names the rows; a name that ends in `*` stands for all that begin so, and
+//! `cluster-*` are those of three nodes.
 
 use anyhow::Context;
 use millrace_tests::bench::report::Report;
-use millrace_tests::bench::scenarios::{Bench, MEMORY, ROWS};
+use millrace_tests::bench::scenarios::{Bench, MEMORY, Row};
 use millrace_tests::bench::{Options, Variant};
+use millrace_tests::bench::{cluster, scenarios};
+
+fn rows() -> impl Iterator<Item = &'static Row> {
+    scenarios::ROWS.iter().chain(&cluster::ROWS)
+}
+
+/// The rows that the user named.
+fn chosen(names: &str) -> anyhow::Result<Vec<String>> {
+    let mut out = Vec::new();
+    for name in names.split(',') {
+        let before = out.len();
+        let fits = |row: &str| name.strip_suffix('*').map_or(row == name, |start| row.starts_with(start));
+        out.extend(rows().map(|(row, _)| (*row).to_owned()).filter(|row| fits(row)));
+        anyhow::ensure!(out.len() > before, "unknown row {name}");
+    }
+    Ok(out)
+}
 
 fn main() -> anyhow::Result<()> {
     let mut options = Options {
         variants: vec![Variant::Millrace, Variant::Kafka, Variant::KafkaFsync],
-        rows: ROWS.iter().map(|(name, _)| (*name).to_owned()).filter(|name| name != MEMORY).collect(),
+        rows: rows().map(|(name, _)| (*name).to_owned()).filter(|name| name != MEMORY).collect(),
         repeats: 3,
         scale: 1.0,
         pinned: false,
@@ -20,14 +38,14 @@ fn main() -> anyhow::Result<()> {
     while let Some(arg) = args.next() {
         let mut value = || args.next().with_context(|| format!("{arg} needs a value"));
         match arg.as_str() {
-            "--rows" => options.rows = value()?.split(',').map(str::to_owned).collect(),
+            "--rows" => options.rows = chosen(&value()?)?,
             "--brokers" => options.variants = value()?.split(',').map(Variant::parse).collect::<Result<_, _>>()?,
             "--repeats" => options.repeats = value()?.parse()?,
             "--scale" => options.scale = value()?.parse()?,
             "--json" => json = Some(value()?),
             "--pinned" => options.pinned = true,
             "--list" => {
-                ROWS.iter().for_each(|(name, _)| println!("{name}"));
+                rows().for_each(|(name, _)| println!("{name}"));
                 return Ok(());
             }
             _ => anyhow::bail!("unknown argument {arg}"),
@@ -45,7 +63,7 @@ fn main() -> anyhow::Result<()> {
 fn run(options: Options) -> anyhow::Result<Bench> {
     let mut bench = Bench { options: options.clone(), report: Report::default() };
     for name in &options.rows {
-        let (_, measure) = ROWS.iter().find(|(n, _)| n == name).with_context(|| format!("unknown row {name}"))?;
+        let (_, measure) = rows().find(|(n, _)| n == name).with_context(|| format!("unknown row {name}"))?;
         for repeat in 0..options.repeats {
             for variant in &options.variants {
                 eprintln!("--- {name}, {}, {} of {}", variant.name(), repeat + 1, options.repeats);

@@ -236,6 +236,11 @@ impl Cluster {
         Conn::connect_within(self.addr(id), CONNECT_LIMIT, ANSWER_LIMIT)
     }
 
+    /// A connection to one broker, for what may take long.
+    pub fn connect_patiently(&self, id: i32) -> anyhow::Result<Conn> {
+        Conn::connect(self.addr(id))
+    }
+
     /// Asks the brokers that are well, one after another and again, until one answers.
     pub fn ask<T>(&self, mut question: impl FnMut(&mut Conn) -> anyhow::Result<T>) -> anyhow::Result<T> {
         let begin = Instant::now();

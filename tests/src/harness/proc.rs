@@ -1,6 +1,7 @@
 //! What the operating system says about a process, and signals to it.
 
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -57,6 +58,18 @@ pub fn settled_rss_bytes(pid: u32) -> anyhow::Result<u64> {
         }
     }
     Ok(lowest)
+}
+
+/// Resident bytes, ten times a second for `seconds` or until `stop`.
+pub fn sample_rss(pid: u32, seconds: f64, stop: &AtomicBool) -> Vec<u64> {
+    const TICK: Duration = Duration::from_millis(100);
+    let begin = Instant::now();
+    let mut out = Vec::new();
+    while begin.elapsed().as_secs_f64() < seconds && !stop.load(Ordering::Relaxed) {
+        out.extend(rss_bytes(pid));
+        std::thread::sleep(TICK);
+    }
+    out
 }
 
 /// The largest number of resident bytes so far.

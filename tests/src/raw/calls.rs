@@ -207,6 +207,33 @@ impl Conn {
         Ok((error, r.i64()?))
     }
 
+    /// Bytes of a topic's partitions in the directories of the broker (DescribeLogDirs).
+    pub fn log_bytes(&mut self, topic: &str) -> anyhow::Result<u64> {
+        let answer = self.call(key::DESCRIBE_LOG_DIRS, 1, Writer::new().i32(-1).as_slice())?;
+        let mut r = Reader::new(&answer);
+        r.i32()?;
+        let mut sum = 0;
+        r.array_of(|r| {
+            let error = r.i16()?;
+            anyhow::ensure!(error == 0, "DescribeLogDirs: error {error}");
+            r.string()?;
+            r.array_of(|r| {
+                let this = r.string()? == topic;
+                r.array_of(|r| {
+                    r.i32()?;
+                    let size = r.i64()?;
+                    r.i64()?;
+                    let future = r.bool()?;
+                    if this && !future {
+                        sum += size.max(0) as u64;
+                    }
+                    Ok(())
+                })
+            })
+        })?;
+        Ok(sum)
+    }
+
     /// A new producer id and epoch for an idempotent producer.
     pub fn init_producer_id(&mut self) -> anyhow::Result<(i64, i16)> {
         let answer = self.call(key::INIT_PRODUCER_ID, 0, Writer::new().null_string().i32(60_000).as_slice())?;

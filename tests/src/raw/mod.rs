@@ -36,6 +36,7 @@ pub mod key {
     pub const CREATE_TOPICS: i16 = 19;
     pub const DELETE_TOPICS: i16 = 20;
     pub const INIT_PRODUCER_ID: i16 = 22;
+    pub const DESCRIBE_LOG_DIRS: i16 = 35;
 }
 
 /// One connection to a broker.
