@@ -19,6 +19,7 @@ use crate::metrics::Metrics;
 use crate::net::AnswerMemory;
 use crate::run::logging::Loggers;
 use crate::sessions::FetchSessions;
+use crate::throttle::Throttles;
 
 /// One running broker.
 pub struct Broker {
@@ -54,6 +55,8 @@ pub struct Broker {
     pub metrics: Metrics,
     /// Counters of replication.
     pub meters: Arc<Meters>,
+    /// Rates of replication.
+    pub throttles: Arc<Throttles>,
     /// Bytes of answers that wait for slow readers.
     pub answers: AnswerMemory,
 }

@@ -17,6 +17,7 @@ pub mod nodes;
 pub mod reads;
 pub mod run;
 pub mod sessions;
+pub mod throttle;
 pub mod topic_settings;
 pub mod topics;
 

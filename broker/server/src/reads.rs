@@ -62,17 +62,33 @@ pub struct Item {
     wanted: Wanted,
     /// Whether the partition was looked for at all; only then Kafka leaves the list of aborted transactions out.
     looked_up: bool,
+    /// Whether its records are not to be read now, for a follower that is throttled.
+    held: bool,
+    /// The replica that the consumer should read from instead.
+    elsewhere: Option<i32>,
 }
 
 impl Item {
     /// A partition that is here.
     pub fn new(partition: Arc<Partition>, wanted: Wanted) -> Self {
-        Self { partition: Ok(partition), wanted, looked_up: true }
+        Self { partition: Ok(partition), wanted, looked_up: true, held: false, elsewhere: None }
+    }
+
+    /// The same, with its records left where they are: only where its log begins and ends is told.
+    #[must_use]
+    pub fn held(self, held: bool) -> Self {
+        Self { held, ..self }
+    }
+
+    /// The same, with the replica that the consumer should read from instead: nothing is read then.
+    #[must_use]
+    pub fn elsewhere(self, elsewhere: Option<i32>) -> Self {
+        Self { elsewhere, ..self }
     }
 
     /// A partition that the client may not read, or that does not exist.
     pub fn unreadable(error: ErrorCode, wanted: Wanted) -> Self {
-        Self { partition: Err(error), wanted, looked_up: false }
+        Self { partition: Err(error), wanted, looked_up: false, held: false, elsewhere: None }
     }
 
     /// The partition, if it is here.
@@ -82,7 +98,7 @@ impl Item {
 
     /// A partition that exists, and cannot be read here.
     pub fn failed(error: ErrorCode, wanted: Wanted) -> Self {
-        Self { partition: Err(error), wanted, looked_up: true }
+        Self { partition: Err(error), wanted, looked_up: true, held: false, elsewhere: None }
     }
 }
 
@@ -105,6 +121,8 @@ pub struct Found {
     pub batches: Vec<Bytes>,
     /// Their length.
     pub bytes: usize,
+    /// The replica to read from instead, from which nothing was read here.
+    pub elsewhere: Option<i32>,
     /// Nothing was read, and the bounds of the whole fetch may be the reason.
     pub starved: bool,
     seen: u64,
@@ -121,6 +139,7 @@ impl Found {
             lists_aborted,
             batches: Vec::new(),
             bytes: 0,
+            elsewhere: None,
             starved: false,
             seen: 0,
         }
@@ -136,6 +155,7 @@ impl Found {
             lists_aborted: isolation == Isolation::ReadCommitted,
             batches: data.batches,
             bytes: data.bytes,
+            elsewhere: None,
             starved: false,
             seen: data.seen,
         }
@@ -143,7 +163,7 @@ impl Found {
 
     /// Whether the client must hear of it without delay.
     pub fn is_urgent(&self) -> bool {
-        self.error != ErrorCode::None || self.diverging.is_some()
+        self.error != ErrorCode::None || self.diverging.is_some() || self.elsewhere.is_some()
     }
 }
 
@@ -194,6 +214,10 @@ async fn read_one(item: &Item, limits: Limits, left: usize, at_least_one: bool) 
         Err(error) => return Found::failed(*error, !item.looked_up),
     };
     let wanted = usize::try_from(item.wanted.max_bytes).unwrap_or(0);
+    let (left, at_least_one) = match item.held || item.elsewhere.is_some() {
+        true => (0, false),
+        false => (left, at_least_one),
+    };
     let spec = FetchSpec {
         offset: item.wanted.offset,
         max_bytes: wanted.min(left),
@@ -207,7 +231,7 @@ async fn read_one(item: &Item, limits: Limits, left: usize, at_least_one: bool) 
     match partition.read(spec).await {
         Ok(data) => {
             let starved = data.bytes == 0 && !at_least_one && left < wanted;
-            Found { starved, ..Found::data(data, limits.isolation) }
+            Found { starved, elsewhere: item.elsewhere, ..Found::data(data, limits.isolation) }
         }
         Err(error) => {
             let mut found = Found::failed(codes::read(&error), false);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use millrace_metadata::error::ErrorCode;
 use millrace_metadata::image::{Image, TopicImage};
-use millrace_replica::{Feed, Isolation};
+use millrace_replica::{Feed, Isolation, Partition};
 use millrace_security::Operation;
 use millrace_wire::fetch::{EpochEnd, FetchPartition, FetchResponse, FetchTopic, Leader, NodeEndpoint};
 use millrace_wire::kp::messages::FetchRequest;
@@ -19,6 +19,7 @@ use super::{Answer, Cx};
 use crate::nodes;
 use crate::reads::{self, Found, Item, Limits, Who};
 use crate::sessions::{Ask, Context, Follower, Outcome, Target, TargetTopic, Targets, TopicKey, Verdict, Wanted};
+use crate::throttle;
 
 /// First version that names topics by id.
 const TOPIC_IDS: i16 = 13;
@@ -41,7 +42,13 @@ const READ_COMMITTED: i8 = 1;
 pub fn handle(cx: Cx, request: FetchRequest) -> impl Future<Output = Answer<FetchResponse>> + Send + 'static {
     let replica = replica_id(&cx, &request);
     let opened = cx.broker.sessions.open(cx.broker.clock.now_ms(), ask(&cx, &request, replica));
-    let how = How { replica, limits: limits(&cx, &request, replica), turn: request.session_epoch };
+    let how = How {
+        replica,
+        limits: limits(&cx, &request, replica),
+        turn: request.session_epoch,
+        hold: None,
+        rack: rack(&cx, &request, replica),
+    };
     drop(request);
     async move {
         match opened {
@@ -60,6 +67,22 @@ struct How {
     limits: Limits,
     /// A number that is another one for each request of a session.
     turn: i32,
+    /// How long throttled replicas get nothing.
+    hold: Option<Duration>,
+    /// Rack of a consumer that is to be sent to a replica near to it.
+    rack: Option<String>,
+}
+
+impl How {
+    /// Whether the follower is to get no records of the partition now (KIP-73).
+    fn holds(&self, image: &Image, topic: &TopicImage, target: &Target) -> bool {
+        let in_sync = || topic.partition(target.partition).is_some_and(|p| p.isr.contains(&self.replica));
+        self.hold.is_some() && throttles(image, &topic.name, target.partition, self.replica) && !in_sync()
+    }
+}
+
+fn throttles(image: &Image, topic: &str, partition: i32, replica: i32) -> bool {
+    throttle::lists(image, topic, throttle::LEADER_REPLICAS, partition, replica)
 }
 
 fn replica_id(cx: &Cx, request: &FetchRequest) -> i32 {
@@ -67,6 +90,14 @@ fn replica_id(cx: &Cx, request: &FetchRequest) -> i32 {
         old if old < REPLICA_STATE => request.replica_id.0,
         _ => request.replica_state.replica_id.0,
     }
+}
+
+/// Only if the broker sends consumers elsewhere, and this one is not where they are.
+fn rack(cx: &Cx, request: &FetchRequest, replica: i32) -> Option<String> {
+    let config = cx.broker.config.current();
+    let asks = replica == CONSUMER && cx.version() >= RACKS && config.replication.rack_aware;
+    let elsewhere = asks && !request.rack_id.is_empty() && config.rack.as_deref() != Some(&*request.rack_id);
+    elsewhere.then(|| request.rack_id.to_string())
 }
 
 fn limits(cx: &Cx, request: &FetchRequest, replica: i32) -> Limits {
@@ -136,8 +167,9 @@ async fn fetch(cx: &Cx, mut context: Context, how: How) -> FetchResponse {
 
 /// Answers a follower within its session. Looked at are the partitions that the request names, and those that have news
 /// of themselves: with thousands of them, the idle ones cost nothing.
-async fn feed_follower(cx: &Cx, mut context: Context, feed: &Arc<Feed>, how: How) -> FetchResponse {
+async fn feed_follower(cx: &Cx, mut context: Context, feed: &Arc<Feed>, mut how: How) -> FetchResponse {
     let deadline = Instant::now() + how.limits.max_wait;
+    how.hold = hold(cx);
     let mut slots = context.named();
     let targets = context.targets_of(&slots);
     let items = items(cx, &mut context, &targets, &how);
@@ -145,8 +177,10 @@ async fn feed_follower(cx: &Cx, mut context: Context, feed: &Arc<Feed>, how: How
     merge(&mut slots, feed.take(), how.turn);
     let mut read = read_slots(cx, &mut context, &slots, &how).await;
     if !how.limits.max_wait.is_zero() && !reads::is_enough(&read.1, how.limits) {
+        let until = how.hold.map_or(deadline, |hold| deadline.min(Instant::now() + hold));
         // Woken or not, what is there by now is the answer.
-        drop(tokio::time::timeout_at(deadline, feed.woken()).await);
+        let _ = tokio::time::timeout_at(until, feed.woken()).await;
+        how.hold = hold(cx);
         merge(&mut slots, feed.take(), how.turn);
         read = read_slots(cx, &mut context, &slots, &how).await;
     }
@@ -160,8 +194,29 @@ async fn feed_follower(cx: &Cx, mut context: Context, feed: &Arc<Feed>, how: How
             feed.put_back(target.slot);
         }
     }
-    cx.broker.meters.replicated_out(found.iter().map(|found| found.bytes).sum());
+    count_bytes(cx, &targets, &found, how.replica);
     respond(cx, verdict, targets, found)
+}
+
+fn hold(cx: &Cx) -> Option<Duration> {
+    let rate = cx.broker.config.current().replication.leader_rate?;
+    let wait_ms = cx.broker.throttles.leader.wait_ms(rate, cx.broker.clock.steady_ms());
+    (wait_ms > 0).then(|| Duration::from_millis(wait_ms))
+}
+
+fn count_bytes(cx: &Cx, targets: &Targets, found: &[Found], replica: i32) {
+    cx.broker.meters.replicated_out(found.iter().map(|found| found.bytes).sum());
+    let Some(rate) = cx.broker.config.current().replication.leader_rate else {
+        return;
+    };
+    let image = cx.broker.image();
+    let throttled = |target: &Target| match &targets.topics[target.topic as usize].key {
+        TopicKey::Name(name) => throttles(&image, name, target.partition, replica),
+        TopicKey::Id(id) => image.topic_name(id).is_some_and(|name| throttles(&image, name, target.partition, replica)),
+    };
+    let pairs = targets.partitions.iter().zip(found).filter(|(target, found)| found.bytes > 0 && throttled(target));
+    let bytes = pairs.map(|(_, found)| found.bytes).sum();
+    cx.broker.throttles.leader.record(bytes, rate, cx.broker.clock.steady_ms());
 }
 
 async fn read_slots(cx: &Cx, context: &mut Context, slots: &[u32], how: &How) -> (Targets, Vec<Found>) {
@@ -198,7 +253,7 @@ fn outcome(found: &Found) -> Outcome {
         log_start: found.log_start_offset,
         data: !found.batches.is_empty(),
         error: found.error != ErrorCode::None,
-        urgent: found.diverging.is_some(),
+        urgent: found.diverging.is_some() || found.elsewhere.is_some(),
     }
 }
 
@@ -211,7 +266,7 @@ fn items(cx: &Cx, context: &mut Context, targets: &Targets, how: &How) -> Vec<It
         .iter()
         .map(|target| match &topics[target.topic as usize] {
             Err(error) => Item::unreadable(*error, target.wanted),
-            Ok(topic) => item(cx, topic, target, how),
+            Ok(topic) => item(cx, topic, target, how).held(how.holds(&image, topic, target)),
         })
         .collect()
 }
@@ -263,9 +318,21 @@ fn item(cx: &Cx, topic: &TopicImage, target: &Target, how: &How) -> Item {
         return Item::failed(error, target.wanted);
     }
     match cx.broker.replicas.partition_by_id(&topic.id, target.partition) {
-        Ok(partition) => Item::new(partition, target.wanted),
+        Ok(partition) => {
+            let elsewhere = how.rack.as_ref().and_then(|rack| nearest(cx, &partition, target.wanted.offset, rack));
+            Item::new(partition, target.wanted).elsewhere(elsewhere)
+        }
         Err(error) => Item::failed(codes::lookup(&error), target.wanted),
     }
+}
+
+/// The replica in the consumer's rack that has come farthest, among those in sync that have the offset
+/// (`RackAwareReplicaSelector`).
+fn nearest(cx: &Cx, partition: &Partition, offset: i64, rack: &str) -> Option<i32> {
+    let image = cx.broker.image();
+    let near = |id| nodes::live_one(cx, &image, id).is_some_and(|node| node.rack.as_deref() == Some(rack));
+    let holders = partition.holders(offset).into_iter().filter(|holder| near(holder.id));
+    holders.max_by_key(|holder| (holder.end, holder.caught_up_ms, holder.id)).map(|holder| holder.id)
 }
 
 fn respond(cx: &Cx, verdict: Verdict, targets: Targets, found: Vec<Found>) -> FetchResponse {
@@ -319,7 +386,7 @@ fn partition(version: i16, index: i32, found: Found, current_leader: Option<Lead
         diverging: found.diverging.map(|(epoch, end_offset)| EpochEnd { epoch, end_offset }),
         current_leader,
         aborted: found.lists_aborted.then(Vec::new),
-        preferred_read_replica: -1,
+        preferred_read_replica: found.elsewhere.unwrap_or(-1),
         records: found.batches,
     }
 }

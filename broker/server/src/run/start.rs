@@ -98,12 +98,12 @@ pub async fn start(
 /// The way to the controllers: through one in this process, or over the network. Waits for them as long as it takes.
 async fn reach(
     config: &BrokerConfig,
-    (cluster_id, dir): (Option<String>, Option<DirId>),
+    cluster_id: Option<String>,
     socket: Option<std::net::TcpListener>,
 ) -> Result<ControllerLink, StartError> {
     let part = |error: &dyn std::fmt::Display| StartError::part("controller", error);
     if config.roles.controller {
-        let starting = Controller::start(options::controller_options(config, (cluster_id, dir), socket));
+        let starting = Controller::start(options::controller_options(config, cluster_id, socket));
         let controller = tokio::spawn(starting).await.map_err(|error| part(&error))?;
         return Ok(ControllerLink::local(controller.map_err(|error| part(&error))?));
     }
@@ -118,17 +118,16 @@ async fn open_base(
     socket: Option<std::net::TcpListener>,
 ) -> Result<(Foundation, DataDirs), StartError> {
     let config = live.current();
-    let dir = claimed.first_id();
     let new = || options::is_alone(&config).then(|| DirId::from_random(rand::random()).to_string());
     let (controller, opened, data) = match claimed.cluster_id.clone().or_else(new) {
         Some(cluster_id) => {
             let data = claimed.format(&cluster_id)?;
             let stores = async { tokio::task::block_in_place(|| stores::open(&data, &config)) };
-            let (stores, link) = tokio::join!(stores, reach(&config, (Some(cluster_id), dir), socket));
+            let (stores, link) = tokio::join!(stores, reach(&config, Some(cluster_id), socket));
             (link?, stores?, data)
         }
         None => {
-            let link = reach(&config, (None, dir), socket).await?;
+            let link = reach(&config, None, socket).await?;
             let data = claimed.format(link.cluster_id())?;
             let opened = tokio::task::block_in_place(|| stores::open(&data, &config))?;
             (link, opened, data)
@@ -255,12 +254,6 @@ async fn serve_http(config: &BrokerConfig, state: &HttpState) -> Result<Vec<Http
 impl Running {
     /// What it consists of.
     pub fn broker(&self) -> &Arc<Broker> {
-        &self.broker
-    }
-
-    /// The broker itself.
-    #[cfg(test)]
-    pub(crate) fn broker(&self) -> &Arc<Broker> {
         &self.broker
     }
 

@@ -10,9 +10,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::parts::Parts;
-use super::{
-    Ask, Context, FINAL_EPOCH, Follower, INITIAL_EPOCH, NO_SESSION, Session, SessionError, State, next_epoch,
-};
+use super::{Ask, Context, FINAL_EPOCH, Follower, INITIAL_EPOCH, NO_SESSION, Session, SessionError, State, next_epoch};
 
 /// A session that was idle for longer may be pushed out by any new one, in milliseconds
 /// (Kafka's `min.incremental.fetch.session.eviction.ms`).

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use millrace_metadata::ErrorCode;
+use millrace_metadata::{ErrorCode, TopicId};
 use millrace_replica::{EpochEnd, Fetcher, ReplicaFetch, ReplicaFetched, ReplicaFetchedPartition};
 use millrace_wire::follow::{FetchedPartition, FollowedPartition, FollowerFetch, FollowerFetched};
 use tokio::time::sleep;
@@ -14,6 +14,10 @@ use tokio::time::sleep;
 use super::Replication;
 use super::link::{Address, FetchLink, LinkError, SocketOptions};
 use super::session::FetchSession;
+use crate::throttle::{self, FOLLOWER_REPLICAS};
+
+/// Topic and partition.
+type Key = (TopicId, i32);
 
 /// Pause after a parked fetch was given up for partitions that were added: those that are added together go out
 /// together.
@@ -193,13 +197,60 @@ impl FetchTask {
             tracing::info!(leader = self.fetcher.leader(), "fetching from the leader again");
         }
         let throttle = u64::try_from(answer.throttle_ms).unwrap_or(0);
-        let bytes = answer.record_bytes();
-        self.parts.meters.replicated_in(bytes);
+        self.parts.meters.replicated_in(answer.record_bytes());
+        let (behind, bytes) = self.throttled(&answer);
         let fetched = ReplicaFetched { partitions: answer.partitions.into_iter().map(fetched).collect() };
-        self.fetcher.response(self.parts.clock.steady_ms(), fetched);
+        self.respond(fetched);
+        self.hold(behind, bytes);
         if throttle > 0 {
             sleep(Duration::from_millis(throttle)).await;
         }
+    }
+
+    /// Appending does not wait for the disk; cutting back, and what else follows an error, does.
+    fn respond(&self, fetched: ReplicaFetched) {
+        let odd = |p: &ReplicaFetchedPartition| p.error != ErrorCode::None || p.diverging.is_some();
+        let now = self.parts.clock.steady_ms();
+        match fetched.partitions.iter().any(odd) {
+            true => tokio::task::block_in_place(|| self.fetcher.response(now, fetched)),
+            false => self.fetcher.response(now, fetched),
+        }
+    }
+
+    /// Partitions with records whose replica here is listed as throttled, and the bytes of those records (KIP-73).
+    fn throttled(&self, answer: &FollowerFetched) -> (Vec<Key>, usize) {
+        if self.parts.settings().replication.follower_rate.is_none() {
+            return (Vec::new(), 0);
+        }
+        let image = self.parts.images.borrow().clone();
+        let listed = |p: &&FetchedPartition| {
+            let topic = image.topic_name(&TopicId(p.topic_id));
+            let lists = |topic| throttle::lists(&image, topic, FOLLOWER_REPLICAS, p.index, self.parts.node_id);
+            !p.records.is_empty() && topic.is_some_and(lists)
+        };
+        let listed: Vec<_> = answer.partitions.iter().filter(listed).collect();
+        let keys = listed.iter().map(|p| (TopicId(p.topic_id), p.index)).collect();
+        (keys, listed.iter().map(|p| p.records.len()).sum())
+    }
+
+    /// Leaves throttled partitions alone until the rate allows more, unless they have caught up.
+    fn hold(&self, throttled: Vec<Key>, bytes: usize) {
+        let Some(rate) = self.parts.settings().replication.follower_rate.filter(|_| bytes > 0) else {
+            return;
+        };
+        let now = self.parts.clock.steady_ms();
+        self.parts.throttles.follower.record(bytes, rate, now);
+        let wait_ms = self.parts.throttles.follower.wait_ms(rate, now);
+        if wait_ms == 0 {
+            return;
+        }
+        let image = self.parts.images.borrow().clone();
+        let in_sync = |(topic, index): &Key| {
+            let partition = image.topic_by_id(topic).and_then(|topic| topic.partition(*index));
+            partition.is_some_and(|partition| partition.isr.contains(&self.parts.node_id))
+        };
+        let behind: Vec<Key> = throttled.into_iter().filter(|key| !in_sync(key)).collect();
+        self.fetcher.hold(&behind, now + i64::try_from(wait_ms).unwrap_or(i64::MAX));
     }
 }
 
@@ -233,7 +284,7 @@ fn forgotten(wanted: &ReplicaFetch) -> Vec<([u8; 16], i32)> {
 
 fn fetched(partition: FetchedPartition) -> ReplicaFetchedPartition {
     ReplicaFetchedPartition {
-        topic_id: millrace_metadata::TopicId(partition.topic_id),
+        topic_id: TopicId(partition.topic_id),
         index: partition.index,
         error: code(partition.error),
         high_watermark: partition.high_watermark,

@@ -38,7 +38,12 @@ async fn propose(parts: &Replication, changes: &[IsrChange]) -> Option<PerPartit
         changes: changes.to_vec(),
     };
     match parts.controller.submit(command).await {
-        Ok(Reply::AlterPartition(Ok(answers))) => Some(answers),
+        Ok(Reply::AlterPartition(Ok(answers))) => {
+            // What else the same decision changed, like the number of replicas that are needed, comes first.
+            let index = parts.controller.images().borrow().index;
+            drop(parts.served.clone().wait_for(|served| *served >= index).await);
+            Some(answers)
+        }
         Ok(Reply::AlterPartition(Err(error))) | Err(error) => {
             tracing::info!(%error, changes = changes.len(), "in-sync sets were not changed; trying again");
             None

@@ -20,6 +20,7 @@ use tokio::time::sleep;
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::config::{BrokerConfig, LiveConfig};
+use crate::throttle::Throttles;
 
 pub use meters::Meters;
 
@@ -34,10 +35,13 @@ pub struct Replication {
     pub replicas: Arc<ReplicaManager>,
     pub controller: Arc<ControllerLink>,
     pub images: watch::Receiver<Arc<Image>>,
+    /// Index of the image that the partitions are in step with.
+    pub served: watch::Receiver<u64>,
     /// This broker's epoch.
     pub epoch: watch::Receiver<i64>,
     pub clock: Clock,
     pub meters: Arc<Meters>,
+    pub throttles: Arc<Throttles>,
 }
 
 /// Hands the settings of replication to the partitions.
@@ -61,9 +65,11 @@ impl Replication {
             replicas: broker.replicas.clone(),
             controller: broker.controller.clone(),
             images: broker.images.clone(),
+            served: broker.served.clone(),
             epoch: broker.epoch.clone(),
             clock: broker.clock,
             meters: broker.meters.clone(),
+            throttles: broker.throttles.clone(),
         }
     }
 
@@ -106,3 +112,6 @@ async fn follow_settings(parts: Replication) {
         configure(&parts.replicas, &config);
     }
 }
+
+#[cfg(test)]
+mod tests;
