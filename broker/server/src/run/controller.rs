@@ -23,8 +23,7 @@ pub async fn start(config: &BrokerConfig, cluster_id: Option<String>) -> Result<
     };
     let dirs = std::slice::from_ref(&config.metadata_dir);
     let claimed = identity::claim(dirs, config.node_id, cluster_id.as_deref(), &mut rand::random)?;
-    let (known, dir) = (claimed.cluster_id.clone(), claimed.first_id());
-    let options = options::controller_options(config, (known, dir), socket);
+    let options = options::controller_options(config, claimed.cluster_id.clone(), socket);
     let controller = tokio::spawn(Controller::start(options)).await.map_err(|error| part(&error))?;
     let controller = controller.map_err(|error| part(&error))?;
     let data = claimed.format(controller.cluster_id())?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use millrace_controller::{ControllerOptions, DutyOptions, RemoteOptions};
 use millrace_groups::{GroupCoordinator, GroupSettings};
 use millrace_metadata::record::{BrokerRegistration, FeatureRange};
-use millrace_metadata::{DirId, IncarnationId, features};
+use millrace_metadata::{IncarnationId, features};
 use millrace_replica::{MaintenanceOptions, ReplicaManager};
 use millrace_state::Defaults;
 
@@ -56,15 +56,13 @@ pub async fn follow_settings(live: Arc<LiveConfig>, server: Arc<Server<Broker>>,
     }
 }
 
-/// The controller of this node. `cluster_id`: the one to belong to, if it is known already; `dir`: id of the directory
-/// that its log is in.
+/// The controller of this node. `cluster_id`: the one to belong to, if it is known already.
 pub fn controller_options(
     config: &BrokerConfig,
-    (cluster_id, dir): (Option<String>, Option<DirId>),
+    cluster_id: Option<String>,
     listener: Option<std::net::TcpListener>,
 ) -> ControllerOptions {
     ControllerOptions {
-        dir_id: dir,
         cluster_id,
         defaults: Defaults {
             num_partitions: config.topics.num_partitions,
