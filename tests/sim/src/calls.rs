@@ -11,6 +11,9 @@ use crate::net::Addr;
 /// A partition of one incarnation of a topic.
 pub type Tp = (TopicId, i32);
 
+/// A fetch session, and how many answers it has given.
+pub type SessionId = (CallId, u32);
+
 /// Number of a call.
 pub type CallId = u64;
 
@@ -21,6 +24,9 @@ pub enum Request {
     Fetch {
         fetch: ReplicaFetch,
         broker_epoch: i64,
+        fetcher: usize,
+        /// Without one, all partitions are named, and a new session begins.
+        session: Option<SessionId>,
     },
     Produce {
         tp: Tp,
@@ -30,6 +36,13 @@ pub enum Request {
     Consume {
         tp: Tp,
         offset: i64,
+        /// Any replica will do (KIP-392).
+        anywhere: bool,
+    },
+    /// Everything before the offset may go.
+    Trim {
+        tp: Tp,
+        offset: i64,
     },
     Group(Ask),
 }
@@ -37,9 +50,15 @@ pub enum Request {
 #[derive(Debug)]
 pub enum Response {
     Reply(Reply),
-    Fetched(ReplicaFetched),
+    Fetched {
+        fetched: ReplicaFetched,
+        session: SessionId,
+    },
+    /// The leader does not know the fetch session, or not at this point.
+    NoSession,
     /// Offset of the batch's first record.
     Produced(Result<i64, Refusal>),
+    Trimmed,
     /// Offset, epoch and value of each record, and the leader's high watermark.
     Consumed(Result<Vec<(i64, Rec)>, Refusal>),
     /// The offset that was committed, or that the group has.
@@ -61,7 +80,8 @@ pub enum Refusal {
     Unknown,
     /// The producer's sequence does not fit what the log knows of it.
     Sequence,
-    OutOfRange,
+    /// The log begins here.
+    OutOfRange(i64),
 }
 
 /// A stored record, as far as the simulation looks.

@@ -174,6 +174,9 @@ impl World {
         };
         let records = self.rng.random_range(1..=3);
         let (now_ms, acks) = (self.now_ms(), -1);
+        // Some consumers read from whoever is near, and now and then an administrator deletes old records.
+        let (anywhere, trim) = (self.rng.random_bool(0.2), self.rng.random_bool(0.01));
+        let leader = if anywhere { self.rng.random_range(1..=self.plan.brokers) } else { leader };
         let request = match &mut self.clients[client].work {
             Work::Produce(producer) => {
                 if producer.first_sent_to.is_some_and(|first| first != tp) {
@@ -184,7 +187,11 @@ impl World {
                 let batch = producer.batch(now_ms);
                 Request::Produce { tp, acks, batch }
             }
-            Work::Consume { position } => Request::Consume { tp, offset: *position },
+            Work::Consume { .. } if trim => {
+                let offset = self.rng.random_range(0..30);
+                Request::Trim { tp, offset }
+            }
+            Work::Consume { position } => Request::Consume { tp, offset: *position, anywhere },
             Work::Group(committer) => {
                 if committer.asked.commit.is_some() {
                     committer.asked.commit = Some(self.known.send(&committer.asked.group));
@@ -205,6 +212,7 @@ impl World {
         let pause = match response {
             Some(Response::Produced(result)) => self.produced(at, tp, result)?,
             Some(Response::Consumed(result)) => self.consumed(at, tp, result)?,
+            Some(Response::Trimmed) => self.again(at),
             Some(Response::Group { stale, result }) => self.group_answered(at, stale, result)?,
             _ => self.unknown(at),
         };
@@ -277,7 +285,7 @@ impl World {
                 }
                 Ok(self.again(at))
             }
-            Err(Refusal::Retry | Refusal::OutOfRange) => Ok(self.again(at)),
+            Err(Refusal::Retry | Refusal::OutOfRange(_)) => Ok(self.again(at)),
         }
     }
 
@@ -303,9 +311,10 @@ impl World {
                 }
                 Ok(pause)
             }
-            Err(Refusal::OutOfRange) => {
-                // The topic is another one of the same name, or lost its end in an unclean election.
-                *position = 0;
+            Err(Refusal::OutOfRange(log_start)) => {
+                // Records were deleted, the topic is another one of the same name, or it lost its end in an unclean
+                // election.
+                *position = log_start;
                 Ok(self.again(at))
             }
             Err(_) => Ok(self.again(at)),

@@ -14,7 +14,8 @@ use millrace_replica::{CommitError, ReplicaManager, ReplicaOptions, ReplicationS
 use millrace_state::Defaults;
 use millrace_store::{LogStore, MemoryDisk, MemoryStore};
 
-use crate::calls::{CallId, Request, Tp};
+use crate::calls::{CallId, SessionId, Tp};
+use crate::fetches::Session;
 use crate::groups::Groups;
 
 /// The machine.
@@ -54,7 +55,9 @@ pub struct Wait {
 /// A fetch that waits for more.
 pub struct Parked {
     pub call: CallId,
-    pub request: Request,
+    pub follower: NodeId,
+    pub broker_epoch: i64,
+    pub fetcher: usize,
     pub until: u64,
 }
 
@@ -72,6 +75,10 @@ pub struct Process {
     /// AlterPartition is under way.
     pub isr_call: Option<CallId>,
     pub isr_pause_until: u64,
+    /// Fetch sessions of followers, by broker and fetcher.
+    pub sessions: BTreeMap<(NodeId, usize), Session>,
+    /// Sessions of the own fetchers.
+    pub own_sessions: BTreeMap<(NodeId, usize), SessionId>,
     /// The fetch that each fetcher has under way.
     pub fetches: BTreeMap<(NodeId, usize), CallId>,
     pub beat_call: Option<CallId>,
@@ -121,6 +128,8 @@ impl Node {
             parked: Vec::new(),
             isr_call: None,
             isr_pause_until: 0,
+            sessions: BTreeMap::new(),
+            own_sessions: BTreeMap::new(),
             fetches: BTreeMap::new(),
             beat_call: None,
         });

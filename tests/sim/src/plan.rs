@@ -115,6 +115,8 @@ pub struct Plan {
     pub consumers: usize,
     /// Groups that commit offsets; the topic for them is the last one.
     pub groups: usize,
+    /// Followers use incremental fetch sessions.
+    pub sessions: bool,
     /// `num.replica.fetchers`.
     pub fetchers: usize,
     /// Usual delays of a message and of a sync lie below these, µs.
@@ -138,6 +140,7 @@ impl Plan {
             producers: rng.random_range(2..=4),
             consumers: rng.random_range(1..=2),
             groups: *pick(&[0, 1, 2], rng),
+            sessions: rng.random_bool(0.7),
             fetchers: rng.random_range(1..=2),
             net_us: *pick(&[300, 1_000, 5_000], rng),
             sync_us: *pick(&[200, 2_000, 10_000], rng),

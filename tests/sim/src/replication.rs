@@ -5,23 +5,17 @@ use std::time::Duration;
 
 use millrace_log::{AppendError as LogAppendError, Origin};
 use millrace_metadata::command::IsrChange;
-use millrace_metadata::{Command, ErrorCode, NodeId, Reply};
-use millrace_replica::{
-    AppendCx, AppendError, CommitError, FetchSpec, Isolation, PartitionError, ReadError, Reader, ReplicaFetch,
-    ReplicaFetchPartition, ReplicaFetched, ReplicaFetchedPartition,
-};
+use millrace_metadata::{Command, NodeId, Reply};
+use millrace_replica::{AppendCx, AppendError, CommitError, FetchSpec, Isolation, ReadError, Reader};
 use rand::Rng;
 
 use crate::calls::{CallId, Purpose, Refusal, Request, Response, Tp};
 use crate::check::{Violation, records};
 use crate::mutation::Mutation;
 use crate::net::Addr;
-use crate::node::{Parked, Phase, Process, Wait};
+use crate::node::{Phase, Wait};
 use crate::world::{Tick, World};
 
-/// A fetch waits so long for more, and its caller a bit longer for the answer.
-const FETCH_WAIT_US: u64 = 300_000;
-const FETCH_TIMEOUT_US: u64 = 1_000_000;
 const ISR_TIMEOUT_US: u64 = 800_000;
 /// Pause after an answer, so that what stays undecided is not proposed again at once.
 const ISR_PAUSE_US: u64 = 30_000;
@@ -35,13 +29,13 @@ impl World {
     pub fn serve(&mut self, id: NodeId, call: CallId, request: Request) -> Result<(), Violation> {
         match request {
             Request::Produce { tp, acks, batch } => self.serve_produce(id, call, (tp, acks, batch)),
-            Request::Consume { tp, offset } => self.serve_consume(id, call, (tp, offset)),
-            Request::Fetch { .. } => {
-                let until = self.now + FETCH_WAIT_US;
-                self.serve_fetch(id, Parked { call, request, until });
+            Request::Consume { tp, offset, anywhere } => self.serve_consume(id, call, (tp, offset, anywhere)),
+            Request::Fetch { fetch, broker_epoch, fetcher, session } => {
+                self.begin_fetch(id, call, (fetch, broker_epoch), (fetcher, session));
                 // The leader learnt from the request itself what its follower holds.
                 self.touch(id);
             }
+            Request::Trim { tp, offset } => self.serve_trim(id, call, (tp, offset)),
             Request::Group(ask) => self.serve_groups(id, call, ask),
             Request::Command(_) => {}
         }
@@ -87,13 +81,14 @@ impl World {
         }
     }
 
-    fn serve_consume(&mut self, id: NodeId, call: CallId, (tp, offset): (Tp, i64)) {
+    fn serve_consume(&mut self, id: NodeId, call: CallId, (tp, offset, anywhere): (Tp, i64, bool)) {
+        let reader = if anywhere { Reader::ConsumerAnywhere } else { Reader::Consumer };
         let Some(process) = &self.node(id).process else {
             return;
         };
         let partition = process.manager.partition_by_id(&tp.0, tp.1);
         let result = partition.map_err(|_| Refusal::Retry).and_then(|partition| {
-            let data = partition.read_now(spec(offset, Reader::Consumer)).map_err(|e| read_refusal(&e))?;
+            let data = partition.read_now(spec(offset, reader)).map_err(|e| read_refusal(&e))?;
             let mut out = Vec::new();
             for batch in &data.batches {
                 let records = records(batch).map_err(|_| Refusal::Unknown)?;
@@ -104,29 +99,18 @@ impl World {
         self.answer(call, Response::Consumed(result));
     }
 
-    /// Answers a follower, or lets its fetch wait.
-    fn serve_fetch(&mut self, id: NodeId, parked: Parked) {
-        let (now_ms, late) = (self.now_ms(), self.now >= parked.until);
-        let follower = match self.calls.get(&parked.call).map(|c| c.from) {
-            Some(Addr::Node(follower)) => follower,
-            // Whoever asked has given up; what it said of itself is still true.
-            _ => return,
-        };
-        let Request::Fetch { fetch, broker_epoch } = &parked.request else {
-            return;
-        };
-        let Some(process) = &self.nodes[id as usize - 1].process else {
-            return;
-        };
-        let fetched = read_for_replica(process, fetch, (follower, *broker_epoch, now_ms));
-        let idle =
-            |p: &ReplicaFetchedPartition| p.error == ErrorCode::None && p.diverging.is_none() && p.records.is_empty();
-        if late || !fetched.partitions.iter().all(idle) {
-            return self.answer(parked.call, Response::Fetched(fetched));
+    /// Deletes records of the front (DeleteRecords).
+    fn serve_trim(&mut self, id: NodeId, call: CallId, (tp, offset): (Tp, i64)) {
+        let runtime = self.runtime.clone();
+        if let Some(process) = &self.node(id).process
+            && let Ok(partition) = process.manager.partition_by_id(&tp.0, tp.1)
+        {
+            // Refused unless it leads and all of it is committed.
+            drop(runtime.block_on(partition.delete_records(offset)));
         }
-        if let Some(process) = &mut self.node(id).process {
-            process.parked.push(parked);
-        }
+        self.answer(call, Response::Trimmed);
+        self.schedule_sync(id);
+        self.touch(id);
     }
 
     /// Something may have changed on this broker: whoever waits is served, and what follows from it is begun.
@@ -173,15 +157,6 @@ impl World {
         some
     }
 
-    fn settle_parked(&mut self, id: NodeId) {
-        let Some(process) = &mut self.node(id).process else {
-            return;
-        };
-        for parked in std::mem::take(&mut process.parked) {
-            self.serve_fetch(id, parked);
-        }
-    }
-
     fn propose_isr(&mut self, id: NodeId) {
         let (now, now_ms) = (self.now, self.now_ms());
         let Some(process) = self.node(id).process.as_ref().filter(|p| p.isr_pause_until <= now) else {
@@ -219,60 +194,8 @@ impl World {
         self.touch(id);
     }
 
-    /// Every fetcher that has nothing under way and may ask, asks.
-    fn fetch(&mut self, id: NodeId) {
-        let now_ms = self.now_ms();
-        let Some(process) = &self.node(id).process else {
-            return;
-        };
-        let Phase::Registered(broker_epoch) = process.phase else {
-            return;
-        };
-        let idle = process
-            .manager
-            .fetchers()
-            .all()
-            .into_iter()
-            .filter(|f| !process.fetches.contains_key(&(f.leader(), f.id())));
-        let wanted: Vec<_> =
-            idle.filter_map(|f| f.request(now_ms, true).map(|fetch| ((f.leader(), f.id()), fetch))).collect();
-        for ((leader, fetcher), mut fetch) in wanted {
-            if self.mutation == Some(Mutation::NoEpochs) {
-                fetch.partitions.iter_mut().for_each(|p| p.last_fetched_epoch = -1);
-            }
-            let request = Request::Fetch { fetch, broker_epoch };
-            let purpose = Purpose::Fetch { leader, fetcher };
-            let call = self.call((Addr::Node(id), Addr::Node(leader)), request, purpose, FETCH_TIMEOUT_US);
-            if let Some(process) = &mut self.node(id).process {
-                process.fetches.insert((leader, fetcher), call);
-            }
-        }
-    }
-
-    pub fn fetched(&mut self, id: NodeId, key: (NodeId, usize), response: Option<Response>) -> Result<(), Violation> {
-        let now_ms = self.now_ms();
-        let Some(process) = &mut self.node(id).process else {
-            return Ok(());
-        };
-        process.fetches.remove(&key);
-        let fetchers = process.manager.fetchers().all();
-        let Some(fetcher) = fetchers.iter().find(|f| (f.leader(), f.id()) == key) else {
-            return Ok(());
-        };
-        match response {
-            Some(Response::Fetched(fetched)) => fetcher.response(now_ms, fetched),
-            _ => fetcher.failed(now_ms),
-        }
-        if self.mutation == Some(Mutation::CountsUnsynced) {
-            self.claim_unsynced(id, key.0);
-        }
-        self.schedule_sync(id);
-        self.touch(id);
-        Ok(())
-    }
-
     /// The mistake of a follower that counts what is only in its memory: it tells its leader so.
-    fn claim_unsynced(&mut self, id: NodeId, leader: NodeId) {
+    pub fn claim_unsynced(&mut self, id: NodeId, leader: NodeId) {
         let now_ms = self.now_ms();
         let own = self.nodes[id as usize - 1].process.as_ref();
         let theirs = self.nodes[leader as usize - 1].process.as_ref();
@@ -352,7 +275,7 @@ impl World {
     }
 }
 
-fn spec(offset: i64, reader: Reader) -> FetchSpec {
+pub fn spec(offset: i64, reader: Reader) -> FetchSpec {
     FetchSpec {
         offset,
         max_bytes: 1 << 20,
@@ -364,74 +287,9 @@ fn spec(offset: i64, reader: Reader) -> FetchSpec {
     }
 }
 
-fn read_for_replica(
-    process: &Process,
-    fetch: &ReplicaFetch,
-    (id, broker_epoch, now_ms): (NodeId, i64, i64),
-) -> ReplicaFetched {
-    let read = |wanted: &ReplicaFetchPartition| {
-        let mut answer = ReplicaFetchedPartition {
-            topic_id: wanted.topic_id,
-            index: wanted.index,
-            error: ErrorCode::None,
-            high_watermark: -1,
-            log_start: -1,
-            diverging: None,
-            records: Default::default(),
-        };
-        let partition = match process.manager.partition_by_id(&wanted.topic_id, wanted.index) {
-            Ok(partition) => partition,
-            Err(error) => {
-                answer.error = partition_code(&error);
-                return answer;
-            }
-        };
-        let reader = Reader::Replica { id, broker_epoch, log_start: wanted.log_start, now_ms };
-        let spec = FetchSpec {
-            max_bytes: wanted.max_bytes,
-            current_leader_epoch: wanted.leader_epoch,
-            last_fetched_epoch: wanted.last_fetched_epoch,
-            ..spec(wanted.offset, reader)
-        };
-        match partition.read_now(spec) {
-            Ok(data) => {
-                answer.high_watermark = data.high_watermark;
-                answer.log_start = data.log_start_offset;
-                answer.diverging = data.diverging;
-                answer.records = data.batches.concat().into();
-            }
-            Err(error) => {
-                answer.error = read_code(&error);
-                answer.log_start = partition.log_start_offset();
-            }
-        }
-        answer
-    };
-    ReplicaFetched { partitions: fetch.partitions.iter().map(read).collect() }
-}
-
-fn partition_code(error: &PartitionError) -> ErrorCode {
-    match error {
-        PartitionError::Unknown => ErrorCode::UnknownTopicId,
-        PartitionError::NotHere => ErrorCode::NotLeaderOrFollower,
-        PartitionError::Offline(_) => ErrorCode::KafkaStorageError,
-    }
-}
-
-fn read_code(error: &ReadError) -> ErrorCode {
-    match error {
-        ReadError::NotLeader => ErrorCode::NotLeaderOrFollower,
-        ReadError::FencedEpoch { .. } => ErrorCode::FencedLeaderEpoch,
-        ReadError::UnknownEpoch { .. } | ReadError::UnknownReplica { .. } => ErrorCode::UnknownLeaderEpoch,
-        ReadError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
-        ReadError::OffsetNotAvailable => ErrorCode::OffsetNotAvailable,
-        ReadError::Storage(_) => ErrorCode::KafkaStorageError,
-    }
-}
-
 fn read_refusal(error: &ReadError) -> Refusal {
     match error {
-        ReadError::OutOfRange { .. } => Refusal::OutOfRange,
+        ReadError::OutOfRange { log_start, .. } => Refusal::OutOfRange(*log_start),
         _ => Refusal::Retry,
     }
 }

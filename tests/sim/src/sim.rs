@@ -6,6 +6,7 @@ mod check;
 mod clients;
 mod controller;
 mod faults;
+mod fetches;
 mod groups;
 mod lifecycle;
 mod mistakes;
