@@ -276,6 +276,22 @@ impl PartitionLog {
         Ok(self.state(&mut inner)?.epochs.latest())
     }
 
+    /// End of the log and the epoch of its newest batch, −1 if there never was one. Epochs that it led without writing
+    /// anything are forgotten, as nobody else has them. Waits for the disk unless the log is empty or in use.
+    pub fn written_end(&self) -> Result<(i64, i32), StoreError> {
+        let mut inner = self.inner.lock();
+        let (log_start, end) = (self.log_start(), inner.end);
+        if end == 0 && inner.state.is_none() {
+            return Ok((0, batch::NO_EPOCH));
+        }
+        let epochs = &mut self.state(&mut inner)?.epochs;
+        // In a log whose batches were all deleted, the last entry may be the only trace of who wrote them.
+        if log_start < end || end == 0 {
+            epochs.truncate_end(end);
+        }
+        Ok((end, epochs.latest().unwrap_or(batch::NO_EPOCH)))
+    }
+
     /// Notes that a new leader's epoch starts at the end of the log, before it takes its first batch. Not persisted
     /// by itself: as long as the epoch has no batch, it starts at the end of the log again after a restart. An epoch
     /// that is not newer than the log's changes nothing: the caller has been overtaken.

@@ -57,10 +57,8 @@ impl Partition {
 
     /// Where this replica's log ends; may wait for the disk once.
     pub fn follower_end(&self) -> Result<FollowerEnd, StoreError> {
-        let offset = self.log().end();
-        // A log that never had anything needs nothing loaded.
-        let epoch = if offset == 0 { None } else { self.log().latest_epoch()? };
-        Ok(FollowerEnd { offset, epoch: epoch.unwrap_or(-1), bytes: 0 })
+        let (offset, epoch) = self.log().written_end()?;
+        Ok(FollowerEnd { offset, epoch, bytes: 0 })
     }
 
     /// Appends what the leader of `leader_epoch` sent for the end of this log, without a copy, and takes over its high
