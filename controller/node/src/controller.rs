@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use millrace_metadata::{ApiError, Command, DirId, Image, Reply};
@@ -21,6 +22,7 @@ use crate::change::{Change, Kind, NewVoter, VoterId, change};
 use crate::compact::{ENTRIES_KEPT, Growth, RECORDS_MAX};
 use crate::contacts::{Contacts, Places};
 use crate::decider::{Asker, Decider, leading_term};
+use crate::describe::add_observers;
 use crate::duties::Duties;
 use crate::feed::Feed;
 use crate::formation::{Entry, campaign, found, hand_over, ready, single};
@@ -32,7 +34,7 @@ use crate::machine::{Machine, Outlet};
 use crate::membership::Members;
 use crate::network::Network;
 use crate::options::{ControllerOptions, StartError};
-use crate::peers::addresses;
+use crate::peers::{Address, addresses, identify_all};
 use crate::presence::{Presence, Steady};
 use crate::pulse::Pulse;
 use crate::quorum::{QuorumInfo, quorum_info};
@@ -64,6 +66,8 @@ pub struct Controller {
     tasks: Vec<JoinHandle<()>>,
     members: Members,
     contacts: Arc<Contacts>,
+    presence: Arc<Presence>,
+    handed_over: AtomicBool,
     closed: oneshot::Receiver<()>,
 }
 
@@ -136,8 +140,9 @@ impl Controller {
         let mut opened = opened.map_err(|e| StartError::Raft(e.to_string()))??;
         let entry = enter(&store, &options, &mut opened).await?;
         drop(store);
+        let others = if options.is_alone() { Vec::new() } else { addresses(&options) };
         let (controller, hopeless) = Controller::assemble(opened, options, closed).await?;
-        match controller.form(entry, hopeless).await {
+        match controller.form(entry, &others, hopeless).await {
             Ok(()) => Ok(controller),
             Err(error) => {
                 controller.shutdown().await;
@@ -164,6 +169,7 @@ impl Controller {
             contacts: Arc::clone(&contacts),
             log: log.clone(),
         };
+        let logged = log.clone();
         let raft = Raft::new(id, Arc::new(raft_config()?), network, log, machine).await.map_err(|e| failed(&e))?;
         let members = Members { raft: raft.clone(), cluster: Arc::clone(&cluster) };
 
@@ -198,8 +204,12 @@ impl Controller {
                 stopping: stopping.clone(),
                 room: Arc::new(Semaphore::new(WATCHERS_MAX)),
             };
-            let reception =
-                Reception { asker: asker.clone(), presence, images: images.clone(), stopping: stopping.clone() };
+            let reception = Reception {
+                asker: asker.clone(),
+                presence: Arc::clone(&presence),
+                images: images.clone(),
+                stopping: stopping.clone(),
+            };
             let serving = Serving {
                 raft: raft.clone(),
                 cluster: Arc::clone(&cluster),
@@ -211,6 +221,7 @@ impl Controller {
                 contacts: Arc::clone(&contacts),
                 members: members.clone(),
                 places: places.clone(),
+                log: logged.clone(),
                 stopping: stopping.clone(),
             };
             tasks.push(tokio::spawn(serve(serving, listener, stopping)));
@@ -218,19 +229,46 @@ impl Controller {
         }
         let (hopeless, is_hopeless) = oneshot::channel();
         tasks.push(tokio::spawn(attach(&options, &identity, &members, (&contacts, hopeless)).run()));
-        let pulse = Pulse { raft: raft.clone(), cluster: Arc::clone(&cluster), standings: standings.clone(), places };
+        let pulse = Pulse {
+            raft: raft.clone(),
+            cluster: Arc::clone(&cluster),
+            standings: standings.clone(),
+            places,
+            log: logged,
+        };
         tasks.push(tokio::spawn(pulse.run()));
         let active = Active::new(cluster, standings, images.clone(), Some(asker), Arc::default());
-        let controller = Controller { raft, identity, active, stop_serving, images, tasks, members, contacts, closed };
+        let handed_over = AtomicBool::new(false);
+        let controller = Controller {
+            raft,
+            identity,
+            active,
+            stop_serving,
+            images,
+            tasks,
+            members,
+            contacts,
+            presence,
+            handed_over,
+            closed,
+        };
         Ok((controller, is_hopeless))
     }
 
-    async fn form(&self, entry: Entry, hopeless: oneshot::Receiver<StartError>) -> Result<(), StartError> {
+    async fn form(
+        &self,
+        entry: Entry,
+        others: &[Address],
+        hopeless: oneshot::Receiver<StartError>,
+    ) -> Result<(), StartError> {
         let alone = campaign(&self.raft, entry).await?;
+        if alone {
+            self.check_alone(others).await?;
+        }
         let founding = found(self.raft.clone(), self.images.clone(), self.identity.cluster_id.clone());
         tokio::select! {
             // Founding ends when the image has the first records, as it must for being ready.
-            done = ready(&self.raft, &self.images, alone) => done?,
+            done = ready(&self.raft, &self.images, &self.contacts, alone) => done?,
             Err(error) = founding => return Err(StartError::Raft(error.to_string())),
             Ok(error) = hopeless => return Err(error),
         }
@@ -240,6 +278,22 @@ impl Controller {
         }
         let wanted = self.identity.cluster_id.clone();
         Err(StartError::WrongCluster { dir: "the quorum".to_owned(), found, wanted })
+    }
+
+    /// The only voter of a quorum, whose settings name others, must not take their place.
+    async fn check_alone(&self, others: &[Address]) -> Result<(), StartError> {
+        let round = identify_all(others).await;
+        let foreign = round.iter().filter_map(|(address, seen)| Some((address, seen.as_ref().ok()?)));
+        let mut foreign =
+            foreign.filter(|(_, seen)| !seen.cluster_id.is_empty() && seen.cluster_id != self.identity.cluster_id);
+        match foreign.next() {
+            Some((address, seen)) => Err(StartError::WrongCluster {
+                dir: format!("controller {address}"),
+                found: seen.cluster_id.clone(),
+                wanted: self.identity.cluster_id.clone(),
+            }),
+            None => Ok(()),
+        }
     }
 
     pub fn cluster_id(&self) -> &str {
@@ -262,7 +316,10 @@ impl Controller {
 
     /// The state of the quorum, as this node knows it.
     pub fn quorum(&self) -> QuorumInfo {
-        quorum_info(&self.raft, &self.images, &self.contacts)
+        let mut quorum = quorum_info(&self.raft, &self.images, &self.contacts);
+        let image = Arc::clone(&self.images.borrow());
+        add_observers(&mut quorum, &image, &self.presence, self.contacts.now_ms());
+        quorum
     }
 
     /// Whether this node is the active controller, as far as it knows.
@@ -301,7 +358,10 @@ impl Controller {
 
     /// A leader hands its leadership to the voter that is the furthest, so that nobody waits for an election timeout.
     pub(crate) async fn hand_over(&self) {
-        hand_over(&self.raft).await;
+        // Once is enough: nobody who did not take it then will take it now.
+        if !self.handed_over.swap(true, Ordering::Relaxed) {
+            hand_over(&self.raft).await;
+        }
     }
 
     /// Stops. What was answered is durable already, so there is nothing to lose.

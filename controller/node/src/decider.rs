@@ -142,7 +142,7 @@ impl Decider {
         self.presence.begin();
         for broker in image.live_brokers() {
             let session = Session { broker_epoch: broker.epoch, last_heard_ms: now_ms, applied: 0 };
-            self.sessions.heard(broker.id, session);
+            self.sessions.presume(broker.id, session);
         }
         self.duties.begin(now_ms);
         let me = controller_id(*self.raft.node_id());
@@ -176,6 +176,7 @@ impl Decider {
         let mut cx = Cx { now_ms, rng: &mut self.rng, defaults: &self.defaults, sessions: &self.sessions };
         let reply = decide_into(draft, command, &mut cx);
         let mut heard = |broker: NodeId, broker_epoch, applied| {
+            self.presence.note(broker, applied);
             self.sessions.heard(broker, Session { broker_epoch, last_heard_ms: now_ms, applied });
         };
         match (command, &reply) {

@@ -1,8 +1,29 @@
 //! The state of the quorum as it is sent.
 
+use millrace_metadata::{BrokerImage, Image};
 use millrace_rpc::{DecodeError, dir_id, pb};
 
+use crate::presence::Presence;
 use crate::quorum::{QuorumInfo, Voter};
+
+/// Adds the brokers that follow the metadata and have no vote, as far as they were heard of here. `now_ms`: since 1970.
+pub fn add_observers(quorum: &mut QuorumInfo, image: &Image, presence: &Presence, now_ms: i64) {
+    let caught_up = u64::try_from(quorum.high_watermark - 1).unwrap_or_default();
+    let observer = |broker: &std::sync::Arc<BrokerImage>| {
+        let (applied, ago_ms) = presence.last_beat(broker.id)?;
+        let at_ms = now_ms - ago_ms;
+        Some(Voter {
+            id: broker.id,
+            dir: broker.dirs.first().copied().unwrap_or_default(),
+            log_end: i64::try_from(applied).unwrap_or(i64::MAX - 1) + 1,
+            last_fetch_ms: at_ms,
+            last_caught_up_ms: if applied >= caught_up { now_ms } else { at_ms },
+        })
+    };
+    let known: Vec<_> = quorum.voters.iter().chain(&quorum.observers).map(|v| v.id).collect();
+    let others = image.brokers().filter(|broker| !known.contains(&broker.id));
+    quorum.observers.extend(others.filter_map(observer));
+}
 
 pub fn quorum_to_pb(quorum: &QuorumInfo) -> pb::QuorumReply {
     let replica = |v: &Voter| pb::QuorumReplica {

@@ -9,6 +9,7 @@ use millrace_state::bootstrap;
 use openraft::async_runtime::watch::WatchReceiver;
 use tokio::sync::watch;
 
+use crate::contacts::Contacts;
 use crate::decider::{leading_term, propose};
 use crate::identity::Identity;
 use crate::options::StartError;
@@ -16,6 +17,10 @@ use crate::raft::{Peer, Raft, RaftId, raft_id};
 
 /// How long a leader that stops waits for another one.
 const HAND_OVER_WAIT: Duration = Duration::from_secs(1);
+/// A leader that called within this time is there.
+const HEARD_MAX: Duration = Duration::from_secs(1);
+/// Nobody tells of calls of the leader that change nothing.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Seconds until the start of the only voter counts as failed.
 const LEADER_WAIT_S: u64 = 30;
 
@@ -44,11 +49,9 @@ pub async fn campaign(raft: &Raft, entry: Entry) -> Result<bool, StartError> {
         return Ok(alone);
     }
     let me = *raft.node_id();
-    let alone = {
-        let metrics = raft.metrics();
-        let now = metrics.borrow_watched();
-        now.membership_config.membership().voter_ids().eq([me])
-    };
+    // Not from the metrics: they are empty for a moment after the start.
+    let alone = raft.with_raft_state(move |state| state.membership_state.effective().voter_ids().eq([me])).await;
+    let alone = alone.map_err(|e| failed(&e))?;
     if alone {
         raft.trigger().elect(false).await.map_err(|e| failed(&e))?;
     }
@@ -81,7 +84,12 @@ pub async fn hand_over(raft: &Raft) {
 
 /// Waits until the image is that of a working cluster: of one that this node leads if it is alone, else of one whose
 /// leader is known.
-pub async fn ready(raft: &Raft, images: &watch::Receiver<Arc<Image>>, alone: bool) -> Result<(), StartError> {
+pub async fn ready(
+    raft: &Raft,
+    images: &watch::Receiver<Arc<Image>>,
+    contacts: &Contacts,
+    alone: bool,
+) -> Result<(), StartError> {
     let mut metrics = raft.metrics();
     let mut images = images.clone();
     let ready = async {
@@ -89,18 +97,20 @@ pub async fn ready(raft: &Raft, images: &watch::Receiver<Arc<Image>>, alone: boo
             let led = {
                 let metrics = metrics.borrow_and_update();
                 metrics.running_state.as_ref().map_err(|fatal| StartError::Raft(fatal.to_string()))?;
-                metrics.current_leader.is_some()
+                // A leader that is known from before the start may be gone.
+                metrics.current_leader.is_some() && contacts.heard_within(HEARD_MAX)
             };
             let (term, empty) = {
                 let image = images.borrow_and_update();
                 (image.term, image.cluster_id.is_empty())
             };
-            if !empty && led && (!alone || leading_term(raft) == Some(term)) {
+            if !empty && (leading_term(raft) == Some(term) || (led && !alone)) {
                 return Ok(());
             }
             tokio::select! {
                 changed = metrics.changed() => changed.map_err(|e| StartError::Raft(e.to_string()))?,
                 changed = images.changed() => changed.map_err(|e| StartError::Raft(e.to_string()))?,
+                () = tokio::time::sleep(LOOK_AGAIN), if !alone => {}
             }
         }
     };

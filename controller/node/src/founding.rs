@@ -259,6 +259,7 @@ impl QuorumService for Hall {
             nodes: Members::new(),
             voters: BTreeSet::new(),
             leader: None,
+            last: (0, 0),
         };
         Ok(Response::new(seen.to_pb(0)))
     }
@@ -303,6 +304,7 @@ mod tests {
             nodes: Members::new(),
             voters: BTreeSet::new(),
             leader: None,
+            last: (0, 0),
         };
         (Address { node: Some(node), host: "h".into(), port: node as u16 }, Ok(seen))
     }

@@ -31,7 +31,8 @@ pub fn load_or_create(kv: &dyn Kv, options: &ControllerOptions, rng: &mut dyn Rn
     };
     let identity = Identity {
         node_id: options.node_id,
-        dir: options.dir_id.unwrap_or_else(&mut random),
+        // A new one whenever the log is new: with its old id an empty log would be taken for what it was.
+        dir: random(),
         cluster_id: match options.is_alone() {
             true => options.cluster_id.clone().unwrap_or_else(|| random().to_string()),
             false => String::new(),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use millrace_metadata::{DirId, NodeId};
+use millrace_metadata::NodeId;
 use millrace_state::Defaults;
 use millrace_store::StoreError;
 
@@ -27,8 +27,6 @@ pub struct ControllerOptions {
     pub node_id: NodeId,
     /// Directory of the metadata log; created if it is missing.
     pub dir: PathBuf,
-    /// Id of that directory; a random one on the first start if it is not given.
-    pub dir_id: Option<DirId>,
     /// The cluster to belong to; a random id on the first start if it is not given.
     pub cluster_id: Option<String>,
     pub defaults: Defaults,
@@ -68,7 +66,6 @@ impl ControllerOptions {
         ControllerOptions {
             node_id,
             dir: dir.into(),
-            dir_id: None,
             cluster_id: None,
             defaults: Defaults::default(),
             voters: Vec::new(),

@@ -51,6 +51,8 @@ pub struct Seen {
     pub nodes: BTreeMap<RaftId, Peer>,
     pub voters: BTreeSet<RaftId>,
     pub leader: Option<RaftId>,
+    /// Term and index of its newest log entry.
+    pub last: (u64, u64),
 }
 
 impl Seen {
@@ -68,6 +70,7 @@ impl Seen {
             nodes: nodes_from_pb(seen.nodes)?,
             voters: seen.voters.into_iter().collect(),
             leader: (seen.leader != 0).then_some(seen.leader),
+            last: (seen.last_term, seen.last_index),
         })
     }
 
@@ -82,6 +85,8 @@ impl Seen {
             voters: self.voters.iter().copied().collect(),
             leader: self.leader.unwrap_or_default(),
             term,
+            last_term: self.last.0,
+            last_index: self.last.1,
             protocol: PROTOCOL,
         }
     }

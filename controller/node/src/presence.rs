@@ -36,9 +36,18 @@ impl Steady {
     }
 }
 
+/// A broker's last word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Beat {
+    /// Raft index of its image then.
+    pub applied: u64,
+    at_ms: i64,
+}
+
 /// Brokers that are or were connected; at most one entry for each.
 pub struct Presence {
     brokers: Mutex<BTreeMap<NodeId, Here>>,
+    beats: Mutex<BTreeMap<NodeId, Beat>>,
     changed: Notify,
     clock: Steady,
     grace_ms: i64,
@@ -54,7 +63,7 @@ pub struct Stay {
 impl Presence {
     /// A suspect that does not come back within `grace_ms` counts as dead.
     pub fn new(clock: Steady, grace_ms: i64) -> Presence {
-        Presence { brokers: Mutex::default(), changed: Notify::new(), clock, grace_ms }
+        Presence { brokers: Mutex::default(), beats: Mutex::default(), changed: Notify::new(), clock, grace_ms }
     }
 
     /// The broker is connected, in this epoch.
@@ -90,9 +99,21 @@ impl Presence {
         }
     }
 
+    /// The broker was heard of.
+    pub fn note(&self, broker: NodeId, applied: u64) {
+        self.beats.lock().insert(broker, Beat { applied, at_ms: self.clock.now_ms() });
+    }
+
+    /// What the broker last said, and how many ms ago.
+    pub fn last_beat(&self, broker: NodeId) -> Option<(u64, i64)> {
+        let beat = self.beats.lock().get(&broker).copied()?;
+        Some((beat.applied, self.clock.now_ms() - beat.at_ms))
+    }
+
     /// This controller begins anew: whoever left when it did not lead may be with another one.
     pub fn begin(&self) {
         self.brokers.lock().retain(|_, here| here.streams > 0);
+        self.beats.lock().clear();
     }
 
     pub fn is_here(&self, broker: NodeId, epoch: i64) -> bool {

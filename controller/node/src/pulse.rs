@@ -16,7 +16,9 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use crate::contacts::Places;
+use crate::log::Log;
 use crate::network::{addressed, channel};
+use crate::peers::{Address, identify};
 use crate::raft::{Peer, Raft, RaftId};
 use crate::standing::Standing;
 
@@ -51,6 +53,7 @@ pub struct Pulse {
     pub cluster: Arc<str>,
     pub standings: watch::Receiver<Standing>,
     pub places: Places,
+    pub log: Log,
 }
 
 impl Pulse {
@@ -93,6 +96,25 @@ impl Pulse {
         }
     }
 
+    /// Whether another voter has entries that this one lacks.
+    async fn is_behind(&self, dead: RaftId) -> bool {
+        let others: Vec<Address> = {
+            let metrics = self.raft.metrics();
+            let now = metrics.borrow_watched();
+            let membership = now.membership_config.membership();
+            let others = membership.voter_ids().filter(|id| *id != dead && *id != now.id);
+            let peers = others.filter_map(|id| membership.get_node(&id));
+            let address = |(host, port): (&str, u16), node| Address { node: Some(node), host: host.to_owned(), port };
+            peers.map(|peer| address(self.places.of(peer), peer.controller)).collect()
+        };
+        let ask = async |address: &Address| match tokio::time::timeout(PROBE_WAIT, identify(address)).await {
+            Ok(Ok(seen)) => seen.last,
+            Ok(Err(_)) | Err(_) => (0, 0),
+        };
+        let theirs = futures::future::join_all(others.iter().map(ask)).await;
+        theirs.into_iter().any(|last| last > self.log.last())
+    }
+
     /// The voters take turns, the lowest one first, until somebody leads.
     async fn campaign(&self, dead: RaftId, peer: &Peer) {
         let metrics = self.raft.metrics();
@@ -107,6 +129,11 @@ impl Pulse {
         tracing::info!(controller = peer.controller, "the active controller's process is gone");
         tokio::time::sleep(STAGGER * rank).await;
         for _ in 0..CAMPAIGNS {
+            // Whoever has less can win no vote of this one, and only gets in the way.
+            if self.is_behind(dead).await {
+                tokio::time::sleep(CAMPAIGN_PAUSE).await;
+                continue;
+            }
             if metrics.borrow_watched().current_leader.is_some_and(|leader| leader != dead) {
                 return;
             }

@@ -9,12 +9,13 @@ use openraft::async_runtime::watch::WatchReceiver;
 use tonic::{Request, Response, Status};
 
 use crate::change::Change;
+use crate::log::Log;
 use crate::peers::Seen;
 use crate::raft::{Raft, controller_id};
 use crate::server::Serving;
 
 /// Who this controller is, and the quorum as it knows it.
-pub fn seen(raft: &Raft, cluster: &str) -> (Seen, u64) {
+fn seen(raft: &Raft, cluster: &str, log: &Log) -> (Seen, u64) {
     let metrics = raft.metrics();
     let metrics = metrics.borrow_watched();
     let membership = metrics.membership_config.membership();
@@ -28,6 +29,7 @@ pub fn seen(raft: &Raft, cluster: &str) -> (Seen, u64) {
         voters: membership.voter_ids().collect(),
         nodes,
         leader: metrics.current_leader,
+        last: log.last(),
     };
     (seen, metrics.current_term)
 }
@@ -35,7 +37,7 @@ pub fn seen(raft: &Raft, cluster: &str) -> (Seen, u64) {
 #[tonic::async_trait]
 impl QuorumService for Serving {
     async fn identify(&self, _: Request<pb::Blank>) -> Result<Response<pb::Identified>, Status> {
-        let (mut seen, term) = seen(&self.raft, &self.cluster);
+        let (mut seen, term) = seen(&self.raft, &self.cluster, &self.log);
         seen.dir = self.dir;
         Ok(Response::new(seen.to_pb(term)))
     }

@@ -21,7 +21,8 @@ use crate::codec::{snapshot_meta_from_pb, vote_to_pb};
 use crate::contacts::{Contacts, Places};
 use crate::controller::LEASE;
 use crate::decider::leading_term;
-use crate::describe::quorum_to_pb;
+use crate::describe::{add_observers, quorum_to_pb};
+use crate::log::Log;
 use crate::membership::Members;
 use crate::messages::{
     append_from_pb, appended_to_pb, needed_vote, transfer_from_pb, vote_request_from_pb, voted_to_pb,
@@ -53,6 +54,7 @@ pub struct Serving {
     pub contacts: Arc<Contacts>,
     pub members: Members,
     pub places: Places,
+    pub log: Log,
     /// Its sender is dropped when the controller stops.
     pub stopping: watch::Receiver<()>,
 }
@@ -195,9 +197,7 @@ impl ControllerService for Serving {
     type WatchStream = Events<pb::WatchEvent>;
 
     async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        if request.metadata().get(CLUSTER_KEY).is_some_and(|cluster| cluster != &*self.cluster) {
-            return Err(Status::permission_denied(format!("this is cluster {}", self.cluster)));
-        }
+        // Whoever looks for another cluster hears the name of this one first, and leaves.
         let events = self.teller.tell(request.get_ref())?;
         Ok(Response::new(Box::pin(stream(events))))
     }
@@ -214,7 +214,12 @@ impl ControllerService for Serving {
     async fn quorum(&self, request: Request<pb::Blank>) -> Result<Response<pb::QuorumReply>, Status> {
         let pb::Blank {} = self.accept(request)?;
         let reply = match leading_term(&self.raft) {
-            Some(_) => quorum_to_pb(&quorum_info(&self.raft, &self.images, &self.contacts)),
+            Some(_) => {
+                let mut quorum = quorum_info(&self.raft, &self.images, &self.contacts);
+                let image = Arc::clone(&self.images.borrow());
+                add_observers(&mut quorum, &image, &self.reception.presence, self.contacts.now_ms());
+                quorum_to_pb(&quorum)
+            }
             None => pb::QuorumReply {
                 error: Some(error_to_pb(&ErrorCode::NotController.into())),
                 ..pb::QuorumReply::default()

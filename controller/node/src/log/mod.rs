@@ -126,6 +126,11 @@ impl Log {
         self.state.lock().last
     }
 
+    /// Term and index of the newest entry; both 0 if there is none.
+    pub fn last(&self) -> (u64, u64) {
+        self.last_id().map_or((0, 0), |id| (id.committed_leader_id().term, id.index()))
+    }
+
     /// The entries of `[from, to)` that memory does not have.
     fn read_disk(kv: &dyn Kv, from: u64, to: u64) -> io::Result<Vec<Entry>> {
         let (mut entries, mut bytes, mut bad) = (Vec::new(), 0, None);
