@@ -34,7 +34,7 @@ use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::config::{BrokerConfig, LiveConfig, Settings};
 use crate::glue::replication::{self, Meters, Replication};
-use crate::glue::{OffsetsPartitions, ProducerIdBlocks};
+use crate::glue::{Directories, OffsetsPartitions, ProducerIdBlocks};
 use crate::http::{Http, HttpState};
 use crate::metrics::Metrics;
 use crate::net::{AnswerMemory, BoundListener, NetOptions, Server};
@@ -169,6 +169,7 @@ async fn serve(
     tasks.0.extend([
         tokio::spawn(options::maintain(base.replicas.clone(), base.live.clone(), broker.clock)),
         tokio::spawn(Replication::of(&broker).run()),
+        tokio::spawn(Directories::of(&broker).run()),
         tokio::spawn(options::follow_settings(base.live.clone(), server.clone(), groups.clone())),
     ]);
     let ready = Arc::new(AtomicBool::new(true));
