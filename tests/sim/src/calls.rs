@@ -103,6 +103,8 @@ pub enum Purpose {
         leader: NodeId,
         fetcher: usize,
     },
+    /// Nothing follows from the answer.
+    Tell,
     /// A client's; the client knows what for.
     Client,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use millrace_log::BatchView;
 use millrace_log::record::Records;
-use millrace_metadata::{Image, NodeId, PartitionImage};
+use millrace_metadata::{DirId, Image, NodeId, PartitionImage};
 use millrace_replica::Partition;
 use millrace_store::ReadSpec;
 
@@ -34,6 +34,8 @@ type Checked = Result<(), Violation>;
 struct Shadow {
     boot: u32,
     recs: Vec<Rec>,
+    /// What lies before it was deleted; `recs` has what was committed there.
+    log_start: usize,
     durable: usize,
     high_watermark: usize,
     leader_epoch: i32,
@@ -57,6 +59,8 @@ pub struct Truth {
 pub struct Checker {
     replicas: BTreeMap<(NodeId, Tp), Shadow>,
     pub truths: BTreeMap<Tp, Truth>,
+    /// Brokers whose disk was lost and replaced by this one, until they say so.
+    wiped: BTreeMap<NodeId, DirId>,
     /// The newest agreed image.
     image: Arc<Image>,
     pub acknowledged: u64,
@@ -76,6 +80,7 @@ impl Checker {
     /// The controllers agreed on the next image.
     pub fn agreed(&mut self, was: &Arc<Image>, is: &Arc<Image>) -> Checked {
         self.image = is.clone();
+        self.wiped.retain(|id, dir| !is.broker(*id).is_some_and(|b| b.dirs.contains(dir)));
         for topic in is.topics_by_id() {
             let before = was.topic_by_id(&topic.id);
             if before.is_some_and(|b| Arc::ptr_eq(b, topic)) {
@@ -103,7 +108,7 @@ impl Checker {
         if truth.lenient {
             return Ok(());
         }
-        for member in partition.isr.iter().chain(&partition.elr) {
+        for member in partition.isr.iter().chain(&partition.elr).filter(|m| !self.wiped.contains_key(m)) {
             let shadow = self.replicas.entry((*member, tp)).or_default();
             let committed = truth.committed.len();
             if shadow.durable < committed {
@@ -233,6 +238,20 @@ impl Checker {
         }
     }
 
+    /// A broker lost its disk and gets an empty one. What nobody else is known to hold may be lost with it.
+    pub fn wiped(&mut self, id: NodeId, dir: DirId) {
+        self.wiped.insert(id, dir);
+        self.replicas.retain(|(node, _), _| *node != id);
+        for topic in self.image.topics_by_id() {
+            for (index, p) in (0..).zip(&topic.partitions) {
+                let held = p.isr.iter().chain(&p.elr).any(|m| !self.wiped.contains_key(m));
+                if !held && p.replicas.contains(&id) {
+                    self.truths.entry((topic.id, index)).or_default().lenient = true;
+                }
+            }
+        }
+    }
+
     /// A producer was told that its records are committed.
     pub fn acknowledged(&mut self, tp: Tp, base: i64, values: &[u64]) -> Checked {
         self.acknowledged += values.len() as u64;
@@ -329,11 +348,15 @@ impl Checker {
 /// Takes in what was appended since.
 fn read_on(partition: &Partition, shadow: &mut Shadow, end: usize, truth: &mut Truth) -> Result<(), String> {
     let log_start = partition.log().bounds().log_start as usize;
-    // What was deleted on purpose counts as what it was.
-    while shadow.recs.len() < log_start.min(end) {
-        let gone = truth.committed.get(shadow.recs.len()).copied();
-        shadow.recs.push(gone.unwrap_or(Rec { epoch: -1, value: 0 }));
+    // What was deleted on purpose counts as what it was; a replica that was behind that begins anew there.
+    for at in shadow.log_start..log_start {
+        let gone = truth.committed.get(at).copied().unwrap_or(Rec { epoch: -1, value: 0 });
+        match shadow.recs.get_mut(at) {
+            Some(rec) => *rec = gone,
+            None => shadow.recs.push(gone),
+        }
     }
+    shadow.log_start = log_start;
     while shadow.recs.len() < end {
         let from = shadow.recs.len();
         let spec = ReadSpec { from: from as i64, until: i64::MAX, max_bytes: 1 << 20, at_least_one: true };

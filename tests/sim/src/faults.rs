@@ -3,6 +3,8 @@
 use millrace_metadata::command::{ConfigChange, ConfigOp, ConfigOpKind, NewTopic, Reassignment, TopicRef};
 use millrace_metadata::{Command, ConfigResource, NodeId};
 
+use millrace_store::MemoryDisk;
+
 use crate::check::Violation;
 use crate::net::Addr;
 use crate::plan::{Fault, Peer, TopicPlan};
@@ -42,6 +44,15 @@ impl World {
                 self.crash_node(node, keep)?;
                 self.after(down_ms * 1000, Event::End(Undo::Start(node)));
             }
+            Fault::Wipe { node, down_ms } => {
+                self.crash_node(node, 0)?;
+                self.node(node).disk = MemoryDisk::new();
+                self.node(node).disks += 1;
+                let dir = self.node(node).dir_id();
+                self.check.wiped(node, dir);
+                self.after(down_ms * 1000, Event::End(Undo::Start(node)));
+            }
+            Fault::Unregister { node } => self.ask_controller(Command::UnregisterBroker { broker: node })?,
             Fault::Stop { node, down_ms } => {
                 self.stop_node(node);
                 self.after(down_ms * 1000 + 2_000_000, Event::End(Undo::Start(node)));

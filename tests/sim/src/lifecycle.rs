@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use millrace_metadata::command::Heartbeat;
-use millrace_metadata::{Command, Image, NodeId, Reply};
+use millrace_metadata::command::{DirAssignment, Heartbeat};
+use millrace_metadata::{Command, ErrorCode, Image, NodeId, Reply};
 use millrace_replica::ReplicationSettings;
 use millrace_state::{balance_leaders, elect_unclean, snapshot_records};
 use millrace_store::MemoryDisk;
@@ -172,7 +172,7 @@ impl World {
             Purpose::Beat => return self.beaten(id, response),
             Purpose::Isr { changes } => self.isr_returned(id, changes, response),
             Purpose::Fetch { leader, fetcher } => return self.fetched(id, (leader, fetcher), response),
-            Purpose::Client => {}
+            Purpose::Tell | Purpose::Client => {}
         }
         Ok(())
     }
@@ -201,6 +201,12 @@ impl World {
             Some(Response::Reply(Reply::BrokerHeartbeat(Ok(state)))) if process.stopping && state.should_shutdown => {
                 self.close_node(id)
             }
+            // Unregistered: it registers again.
+            Some(Response::Reply(Reply::BrokerHeartbeat(Err(error)))) if error.code == ErrorCode::StaleBrokerEpoch => {
+                process.phase = Phase::Registering;
+                self.tick(id, 10_000, Tick::Register);
+                Ok(())
+            }
             // While it stops it asks again and again.
             Some(Response::Reply(Reply::BrokerHeartbeat(Ok(_)))) if process.stopping => {
                 self.tick(id, 20_000, Tick::Beat);
@@ -212,6 +218,31 @@ impl World {
                 Ok(())
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Tells the controller where replicas are that it believes elsewhere.
+    pub fn assign_dirs(&mut self, id: NodeId) {
+        let dir = self.node(id).dir_id();
+        let Some(process) = &self.node(id).process else {
+            return;
+        };
+        let Phase::Registered(broker_epoch) = process.phase else {
+            return;
+        };
+        let mut partitions = Vec::new();
+        for partition in process.manager.partitions() {
+            let tp = (partition.topic_id(), partition.index());
+            let known = process.image.topic_by_id(&tp.0).and_then(|t| t.partition(tp.1));
+            if known.and_then(|p| p.dir_of(id)).is_some_and(|known| known != dir) {
+                partitions.push(tp);
+            }
+        }
+        if !partitions.is_empty() {
+            let dirs = vec![DirAssignment { dir, partitions }];
+            let command = Command::AssignReplicasToDirs { broker: id, broker_epoch, dirs };
+            let request = Request::Command(Box::new(command));
+            self.call((Addr::Node(id), Addr::Controller), request, Purpose::Tell, CALL_TIMEOUT_US);
         }
     }
 

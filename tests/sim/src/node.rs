@@ -22,6 +22,8 @@ use crate::groups::Groups;
 pub struct Node {
     pub id: NodeId,
     pub disk: MemoryDisk,
+    /// Counts the disks.
+    pub disks: u8,
     /// Counts the processes.
     pub boot: u32,
     pub process: Option<Process>,
@@ -89,6 +91,7 @@ impl Node {
         Node {
             id,
             disk: MemoryDisk::new(),
+            disks: 0,
             boot: 0,
             process: None,
             paused_until: 0,
@@ -100,7 +103,7 @@ impl Node {
 
     pub fn dir_id(&self) -> DirId {
         let mut id = [9; 16];
-        id[0] = self.id as u8;
+        (id[0], id[1]) = (self.id as u8, self.disks);
         DirId(id)
     }
 

@@ -36,6 +36,15 @@ pub enum Fault {
         keep: usize,
         down_ms: u64,
     },
+    /// The process dies, and its disk with it.
+    Wipe {
+        node: NodeId,
+        down_ms: u64,
+    },
+    /// An administrator takes the registration away, whether the broker is there or not.
+    Unregister {
+        node: NodeId,
+    },
     /// Asked to stop: hands its leaderships over first.
     Stop {
         node: NodeId,
@@ -199,7 +208,9 @@ fn fault(plan: &Plan, rng: &mut StdRng) -> Fault {
     let long = rng.random_range(100..3_500);
     match rng.random_range(0..100) {
         0..20 => Fault::Crash { node, keep: *pick(&[0, 0, 1, 3, 100], rng), down_ms: long },
-        20..29 => Fault::Stop { node, down_ms: long },
+        20..22 => Fault::Wipe { node, down_ms: long },
+        22..24 => Fault::Unregister { node },
+        24..29 => Fault::Stop { node, down_ms: long },
         29..38 => Fault::Pause { node, ms: rng.random_range(100..4_000) },
         38..55 => cut(plan, node, rng),
         55..63 => Fault::Lag { node, extra_ms: rng.random_range(100..2_500), ms: long },

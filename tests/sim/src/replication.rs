@@ -44,7 +44,7 @@ impl World {
 
     fn serve_produce(&mut self, id: NodeId, call: CallId, (tp, acks, batch): (Tp, i16, bytes::BytesMut)) {
         let now_ms = self.now_ms();
-        let early = self.mutation == Some(Mutation::AcknowledgesEarly);
+        let early = acks == 1 || self.mutation == Some(Mutation::AcknowledgesEarly);
         let Some(process) = &mut self.node(id).process else {
             return;
         };
@@ -265,6 +265,7 @@ impl World {
         if let Some(process) = &self.node(id).process {
             process.manager.tick(now_ms);
         }
+        self.assign_dirs(id);
         self.tick(id, every, Tick::Replicas);
         self.touch(id);
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use millrace_metadata::config::parse_bool;
-use millrace_metadata::{Image, NO_NODE, NodeId, PartitionImage, TopicImage};
+use millrace_metadata::{DirId, Image, NO_NODE, NodeId, PartitionImage, TopicImage};
 
 use crate::check::Violation;
 
@@ -42,7 +42,12 @@ pub fn partition(image: &Image, topic: &TopicImage, index: usize) -> Result<(), 
     if !p.isr.iter().all(|r| image.broker(*r).is_some_and(|b| !b.fenced)) {
         return fail("nobody fenced is in sync");
     }
-    if !p.isr.is_empty() && p.leader == NO_NODE {
+    // A broker that got a new disk leads again once it has said where the replica is.
+    let has_disk = |id: &NodeId| {
+        let dir = p.dir_of(*id).unwrap_or(DirId::UNASSIGNED);
+        image.broker(*id).is_some_and(|b| dir == DirId::UNASSIGNED || b.dirs.contains(&dir))
+    };
+    if p.isr.iter().any(has_disk) && p.leader == NO_NODE {
         return fail("while somebody is in sync, somebody leads");
     }
     Ok(())
