@@ -11,6 +11,7 @@ mod lifecycle;
 pub mod logging;
 pub mod node;
 mod options;
+pub mod program;
 pub mod start;
 mod stores;
 

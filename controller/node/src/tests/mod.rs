@@ -1,9 +1,13 @@
 //! The controller as a whole, on the store that forgets what was not synced.
 
+mod failover;
 mod follow;
+mod formation;
+mod process;
 mod quorum;
 mod scale;
 mod suite;
+mod voters;
 
 use std::sync::Arc;
 use std::time::Instant;
