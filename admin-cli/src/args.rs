@@ -39,6 +39,16 @@ pub enum Command {
         #[command(subcommand)]
         command: ClusterCommand,
     },
+    /// Empty and remove brokers.
+    Brokers {
+        #[command(subcommand)]
+        command: BrokersCommand,
+    },
+    /// Move replicas and leaderships.
+    Partitions {
+        #[command(subcommand)]
+        command: PartitionsCommand,
+    },
     /// Look at consumer groups.
     Groups {
         #[command(subcommand)]
@@ -94,8 +104,57 @@ pub struct CreateTopic {
 
 #[derive(Debug, Subcommand)]
 pub enum ClusterCommand {
-    /// Show the cluster's id and its brokers.
+    /// Show the cluster's id, its brokers and its controllers.
     Describe,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum BrokersCommand {
+    /// Move every replica away from a broker, so that it can be removed.
+    Drain {
+        /// Id of the broker.
+        broker: i32,
+        /// Only show what would be moved.
+        #[arg(long)]
+        dry_run: bool,
+        /// Return when the reassignments have begun, without waiting for their end.
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Forget a broker that does not come back.
+    Unregister {
+        /// Id of the broker.
+        broker: i32,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum PartitionsCommand {
+    /// Give a partition other replicas; the first one becomes the preferred leader.
+    Reassign {
+        /// The topic.
+        topic: String,
+        /// Index of the partition.
+        partition: i32,
+        /// Ids of brokers, separated by commas.
+        #[arg(long, value_delimiter = ',', required = true)]
+        replicas: Vec<i32>,
+    },
+    /// Show reassignments that are under way.
+    Moving,
+    /// Give up reassignments that are under way.
+    Cancel {
+        /// The topic; all of them when left out.
+        topic: Option<String>,
+    },
+    /// Give leadership back to preferred leaders.
+    Elect {
+        /// The topics; all of them when none is named.
+        topics: Vec<String>,
+        /// Let a replica lead that may lack records, where no other can. Such records are lost.
+        #[arg(long, requires = "topics")]
+        unclean: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -2,10 +2,13 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod args;
+mod brokers;
 mod cluster;
 mod error;
 mod groups;
 mod output;
+mod partitions;
+mod placement;
 mod session;
 mod topics;
 mod versions;
@@ -39,6 +42,8 @@ async fn run(args: Args) -> Result<String, Error> {
     match args.command {
         Command::Topics { command } => topics::run(&mut session, command).await,
         Command::Cluster { command } => cluster::run(&mut session, command).await,
+        Command::Brokers { command } => brokers::run(&mut session, command).await,
+        Command::Partitions { command } => partitions::run(&mut session, command).await,
         Command::Groups { command } => groups::run(&mut session, command).await,
         Command::ApiVersions => versions::run(&mut session).await,
     }

@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use millrace_metadata::{ErrorCode, TopicId};
+use millrace_wire::ClientError;
 use millrace_wire::kp::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use millrace_wire::kp::messages::delete_topics_request::DeleteTopicState;
 use millrace_wire::kp::messages::describe_configs_request::DescribeConfigsResource;
-use millrace_wire::kp::messages::metadata_response::MetadataResponseTopic;
-use millrace_wire::kp::messages::{CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest};
+use millrace_wire::kp::messages::describe_topic_partitions_request::{Cursor, TopicRequest};
+use millrace_wire::kp::messages::metadata_response::{MetadataResponsePartition, MetadataResponseTopic};
+use millrace_wire::kp::messages::{
+    CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest, DescribeTopicPartitionsRequest,
+};
 use millrace_wire::kp::protocol::StrBytes;
 
 use crate::args::{CreateTopic, TopicsCommand};
@@ -24,6 +28,12 @@ const FIRST_DELETE_WITH_ID: i16 = 6;
 
 /// Topics whose settings are asked for at once.
 const TOPICS_PER_CALL: usize = 200;
+
+/// Partitions of one page of DescribeTopicPartitions.
+const PARTITIONS_PER_PAGE: i32 = 2000;
+
+/// By topic and partition.
+type Eligible = BTreeMap<(String, i32), Vec<i32>>;
 
 /// Number of topics among the kinds of resources.
 const TOPIC_RESOURCE: i8 = 2;
@@ -132,12 +142,42 @@ async fn describe(session: &mut Session, topics: Vec<String>) -> Result<String, 
     let mut pages = Vec::with_capacity(metadata.topics.len());
     for chunk in metadata.topics.chunks(TOPICS_PER_CALL) {
         let settings = settings(session, chunk).await?;
+        let eligible = eligible(session, chunk).await?;
         for topic in chunk {
             let own = settings.get(name_of(topic)).map_or(&[][..], Vec::as_slice);
-            pages.push(page(topic, own));
+            pages.push(page(topic, own, &eligible));
         }
     }
     Ok(pages.join("\n"))
+}
+
+/// Eligible leader replicas (KIP-966) of the partitions that have some, by topic and index. Empty where the cluster
+/// does not tell.
+async fn eligible(session: &mut Session, topics: &[MetadataResponseTopic]) -> Result<Eligible, Error> {
+    let mut eligible = Eligible::new();
+    let wanted = topics.iter().map(|topic| TopicRequest::default().with_name(topic_name(name_of(topic))));
+    let mut request = DescribeTopicPartitionsRequest::default()
+        .with_topics(wanted.collect())
+        .with_response_partition_limit(PARTITIONS_PER_PAGE);
+    loop {
+        let answer = match session.call(&request).await {
+            Ok(answer) => answer,
+            Err(Error::Call(ClientError::Unsupported(_))) => return Ok(eligible),
+            Err(error) => return Err(error),
+        };
+        for topic in &answer.topics {
+            let name = topic.name.as_ref().map_or("", |name| name.as_str());
+            for partition in &topic.partitions {
+                let nodes = partition.eligible_leader_replicas.iter().flatten().map(|id| id.0);
+                eligible.insert((name.to_owned(), partition.partition_index), nodes.collect());
+            }
+        }
+        let Some(next) = answer.next_cursor else {
+            return Ok(eligible);
+        };
+        let cursor = Cursor::default().with_topic_name(next.topic_name).with_partition_index(next.partition_index);
+        request.cursor = Some(cursor);
+    }
 }
 
 /// What was set on the topics themselves, as `key=value`.
@@ -166,7 +206,7 @@ async fn settings(
     Ok(settings)
 }
 
-fn page(topic: &MetadataResponseTopic, settings: &[String]) -> String {
+fn page(topic: &MetadataResponseTopic, settings: &[String], eligible: &Eligible) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = writeln!(
@@ -186,11 +226,28 @@ fn page(topic: &MetadataResponseTopic, settings: &[String]) -> String {
                 if p.leader_id.0 < 0 { "none".to_owned() } else { p.leader_id.0.to_string() },
                 list(p.replica_nodes.iter().map(|id| id.0)),
                 list(p.isr_nodes.iter().map(|id| id.0)),
+                match eligible.get(&(name_of(topic).to_owned(), p.partition_index)) {
+                    Some(nodes) if !nodes.is_empty() => list(nodes),
+                    _ => "-".to_owned(),
+                },
+                state(p).to_owned(),
             ]
         })
         .collect();
-    text.push_str(&table(&["#PARTITION", "#LEADER", "REPLICAS", "IN SYNC"], rows));
+    text.push_str(&table(&["#PARTITION", "#LEADER", "REPLICAS", "IN SYNC", "ELIGIBLE", "STATE"], rows));
     text
+}
+
+fn state(partition: &MetadataResponsePartition) -> &'static str {
+    if partition.leader_id.0 < 0 {
+        "offline"
+    } else if partition.isr_nodes.len() < partition.replica_nodes.len() {
+        "under-replicated"
+    } else if partition.replica_nodes.first() != Some(&partition.leader_id) {
+        "not led by the preferred replica"
+    } else {
+        "ok"
+    }
 }
 
 fn name_of(topic: &MetadataResponseTopic) -> &str {
