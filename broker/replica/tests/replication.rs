@@ -266,3 +266,90 @@ async fn feeds_hear_of_appends_and_of_the_end_of_leadership() {
     feed.woken().await;
     assert_eq!(feed.take(), vec![7]);
 }
+
+#[tokio::test]
+async fn replicas_are_added_and_taken_away() {
+    let mut c = Cluster::new(3, 1);
+    let two = PartitionDelta {
+        replicas: Some(vec![1, 2].into()),
+        dirs: Some(vec![millrace_metadata::DirId::ZERO; 2].into()),
+        isr: Some(vec![1, 2].into()),
+        ..PartitionDelta::default()
+    };
+    c.change(two);
+    c.apply_all();
+    assert!(c.node(3).manager.partition_by_id(&TOPIC, 0).is_err());
+    c.append(1, 1000, -1).unwrap();
+    c.commit(1);
+    c.fetch(2, true);
+    c.commit(2);
+    c.fetch(2, true);
+    assert_eq!(c.p(1).high_watermark(), 1);
+    // Broker 3 comes for broker 1.
+    let dirs = Some(vec![millrace_metadata::DirId::ZERO; 3].into());
+    c.change(PartitionDelta { replicas: Some(vec![3, 2, 1].into()), dirs, ..PartitionDelta::default() });
+    c.settle();
+    assert_eq!(c.state().isr.len(), 3);
+    let moved = PartitionDelta {
+        replicas: Some(vec![3, 2].into()),
+        dirs: Some(vec![millrace_metadata::DirId::ZERO; 2].into()),
+        isr: Some(vec![3, 2].into()),
+        leader: Some(3),
+        ..PartitionDelta::default()
+    };
+    c.change(moved);
+    c.apply_all();
+    assert!(c.node(1).manager.partition_by_id(&TOPIC, 0).is_err());
+    c.append(3, 1001, -1).unwrap();
+    c.commit(3);
+    c.fetch(2, true);
+    c.commit(2);
+    c.fetch(2, true);
+    assert_eq!((c.p(3).high_watermark(), c.contents(3).len()), (2, 2));
+    assert_eq!(c.contents(2), c.contents(3));
+}
+
+#[tokio::test]
+async fn a_topic_of_the_same_name_is_another_one() {
+    let mut c = Cluster::new(2, 1);
+    c.append(1, 1000, -1).unwrap();
+    c.settle();
+    c.kill(2);
+    c.tell(&millrace_metadata::Record::RemoveTopic { id: TOPIC });
+    let id = millrace_metadata::TopicId([2; 16]);
+    c.tell(&millrace_metadata::Record::Topic { name: "t".into(), id });
+    let dirs = [millrace_metadata::DirId::ZERO; 2];
+    let partition = Box::new(millrace_metadata::PartitionImage::new(&[1, 2], &dirs));
+    c.tell(&millrace_metadata::Record::Partition { topic: id, index: 0, partition });
+    c.reopen(2);
+    c.apply_all();
+    for node in 1..=2 {
+        let manager = &c.node(node).manager;
+        assert!(manager.partition_by_id(&TOPIC, 0).is_err());
+        let partition = manager.partition("t", 0).unwrap();
+        assert_eq!((partition.topic_id(), partition.log_end_offset()), (id, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_failed_directory_stops_its_replica_and_no_other() {
+    let mut c = Cluster::new(3, 2);
+    c.append(1, 1000, -1).unwrap();
+    c.settle();
+    c.append(1, 1001, -1).unwrap();
+    c.commit(1);
+    c.fetch(2, true);
+    c.fetch(3, true);
+    c.node(3).store.as_ref().unwrap().fail_next_sync();
+    c.commit(3);
+    c.commit(2);
+    for _ in 0..3 {
+        c.now_ms += 5_000;
+        c.fetch(2, true);
+        c.fetch(3, true);
+    }
+    assert_eq!(c.p(1).high_watermark(), 1, "broker 3 never said that it has it");
+    c.elect(&[3]);
+    c.apply_all();
+    assert_eq!(c.p(1).high_watermark(), 2);
+}
