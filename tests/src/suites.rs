@@ -1,5 +1,5 @@
-//! The suites of other people's clients: a broker is started for each, a script runs it and prints
-//! `name TAB pass|fail|skip TAB detail`, and the lines are compared with a checked-in list.
+//! The suites of other people's clients: a broker, or a cluster of three, is started for each, a script runs it and
+//! prints `name TAB pass|fail|skip TAB detail`, and the lines are compared with a checked-in list.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,9 +9,23 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
+use crate::cluster::{Cluster, Plan};
 use crate::harness::{Broker, Peer, Spec, cache_dir, kafka_jars, repo_root};
 
-/// One suite: its script is `tests/suites/NAME.sh`, its list `tests/suites/expected/NAME.tsv`.
+/// What the suites run against, and what is done with the results.
+#[derive(Clone, Copy, Debug)]
+pub struct Mode {
+    pub peer: Peer,
+    /// Write the lists instead of comparing with them.
+    pub record: bool,
+    /// Three brokers with replication factor 3 instead of one.
+    pub cluster: bool,
+    /// kgo cuts its own connections every second or so.
+    pub chaos: bool,
+}
+
+/// One suite: its script is `tests/suites/NAME.sh`, its list `tests/suites/expected/NAME.tsv`, and for a cluster
+/// `tests/suites/expected/cluster/NAME.tsv`.
 pub struct Suite {
     pub name: &'static str,
     settings: &'static [(&'static str, &'static str)],
@@ -58,8 +72,14 @@ impl Suite {
         repo_root().join(format!("tests/suites/{}.sh", self.name))
     }
 
-    fn expected_file(&self) -> PathBuf {
-        repo_root().join(format!("tests/suites/expected/{}.tsv", self.name))
+    /// Whether the suite says anything about a cluster: the conformance run compares single nodes.
+    pub fn fits(&self, mode: Mode) -> bool {
+        !(mode.cluster && self.reference)
+    }
+
+    fn expected_file(&self, mode: Mode) -> PathBuf {
+        let dir = if mode.cluster { "expected/cluster" } else { "expected" };
+        repo_root().join(format!("tests/suites/{dir}/{}.tsv", self.name))
     }
 
     /// Fetches and compiles what the suite needs.
@@ -73,21 +93,14 @@ impl Suite {
         Ok(())
     }
 
-    /// Runs the suite against a fresh broker; `record` writes the list instead of comparing with it.
-    pub fn run(&self, peer: Peer, record: bool) -> anyhow::Result<Outcome> {
+    /// Runs the suite against a fresh broker or cluster.
+    pub fn run(&self, mode: Mode) -> anyhow::Result<Outcome> {
         let start = Instant::now();
-        let mut spec = Spec::new(peer)?;
-        for (key, value) in self.settings {
-            spec = spec.set(key, value);
-        }
-        if let Some(port) = self.port {
-            spec.port = port;
-        }
         let reference = self.reference.then(|| Broker::start(&Spec::new(Peer::Kafka)?)).transpose()?;
-        let broker = Broker::start(&spec)?;
-        let lines = self.lines(&broker, reference.as_ref())?;
-        let mut failed = if record {
-            self.write(&lines)?;
+        let mut served = self.serve(mode)?;
+        let lines = self.lines(&served, mode, reference.as_ref())?;
+        let mut failed = if mode.record {
+            self.write(&lines, mode)?;
             Vec::new()
         } else if self.reference {
             // The conformance run has its own list of accepted differences.
@@ -97,10 +110,11 @@ impl Suite {
                 .map(|(name, l)| format!("{name}\t{}\t{}", l.result, l.detail))
                 .collect()
         } else {
-            compare(&lines, &parse(&fs::read_to_string(self.expected_file()).context("no list of expected results")?))
+            let list = fs::read_to_string(self.expected_file(mode)).context("no list of expected results")?;
+            compare(&lines, &parse(&list))
         };
-        failed.extend(broker.problems().into_iter().map(|p| format!("{}.log\tfail\t{}", self.name, p.0)));
-        if let Err(e) = broker.stop()
+        failed.extend(served.problems().into_iter().map(|p| format!("{}.log\tfail\t{p}", self.name)));
+        if let Err(e) = served.stop()
             && failed.is_empty()
         {
             failed.push(format!("{}.stop\tfail\t{}", self.name, format!("{e:#}").replace('\n', " ")));
@@ -108,19 +122,38 @@ impl Suite {
         Ok(Outcome { passed: lines.len() - failed.len().min(lines.len()), failed, took: start.elapsed() })
     }
 
-    fn lines(&self, broker: &Broker, reference: Option<&Broker>) -> anyhow::Result<BTreeMap<String, Line>> {
-        let raw = broker.spec.dir.path().join("suite.log");
+    fn serve(&self, mode: Mode) -> anyhow::Result<Served> {
+        const BROKERS: i32 = 3;
+        if mode.cluster {
+            let plan = self.settings.iter().fold(Plan::combined(mode.peer, BROKERS), |plan, (k, v)| plan.set(k, v));
+            return Ok(Served::Three(Box::new(Cluster::start(&plan)?)));
+        }
+        let mut spec = self.settings.iter().fold(Spec::new(mode.peer)?, |spec, (k, v)| spec.set(k, v));
+        if let Some(port) = self.port {
+            spec.port = port;
+        }
+        Ok(Served::One(Box::new(Broker::start(&spec)?)))
+    }
+
+    fn lines(&self, served: &Served, mode: Mode, reference: Option<&Broker>) -> anyhow::Result<BTreeMap<String, Line>> {
+        let raw = served.dir().join("suite.log");
         let mut command = Command::new("bash");
         command
             .arg(self.script())
-            .env("BROKERS", broker.addr())
+            .env("BROKERS", served.bootstrap())
             .env("RAW_LOG", &raw)
             .stdin(Stdio::null())
             .stderr(Stdio::inherit());
+        if mode.cluster {
+            command.env("RF", "3").env("IDS", "1,2,3");
+        }
+        if mode.chaos {
+            command.env("KGO_TEST_CHAOS", "1");
+        }
         if let Some(reference) = reference {
             command.env("REFERENCE_PORT", reference.port().to_string());
         }
-        if broker.spec.peer == Peer::Kafka {
+        if mode.peer == Peer::Kafka {
             command.env("PEER", "kafka");
         }
         let out = command.output()?;
@@ -130,14 +163,14 @@ impl Suite {
             fs::create_dir_all(&keep)?;
             fs::write(PathBuf::from(&keep).join(format!("{}.log", self.name)), &shown)?;
             fs::write(PathBuf::from(&keep).join(format!("{}.tsv", self.name)), &out.stdout)?;
-            fs::write(PathBuf::from(keep).join(format!("{}.broker.log", self.name)), broker.log_text())?;
+            fs::write(PathBuf::from(keep).join(format!("{}.broker.log", self.name)), served.log_text())?;
         }
         anyhow::ensure!(!lines.is_empty(), "{} printed no line\n{}", self.name, last(&shown));
         Ok(lines)
     }
 
-    fn write(&self, lines: &BTreeMap<String, Line>) -> anyhow::Result<()> {
-        let old = parse(&fs::read_to_string(self.expected_file()).unwrap_or_default());
+    fn write(&self, lines: &BTreeMap<String, Line>, mode: Mode) -> anyhow::Result<()> {
+        let old = parse(&fs::read_to_string(self.expected_file(mode)).unwrap_or_default());
         let mut text = String::from("# name\tresult\treason, where it is not a pass\n");
         for (name, line) in lines {
             let kept = old.get(name).filter(|o| o.result == line.result || o.result == EITHER);
@@ -145,7 +178,54 @@ impl Suite {
             let reason = kept.filter(|_| result != "pass").map_or("", |o| o.detail.as_str());
             text += &format!("{name}\t{result}\t{reason}\n");
         }
-        Ok(fs::write(self.expected_file(), text)?)
+        Ok(fs::write(self.expected_file(mode), text)?)
+    }
+}
+
+/// What serves a suite.
+enum Served {
+    One(Box<Broker>),
+    Three(Box<Cluster>),
+}
+
+impl Served {
+    fn bootstrap(&self) -> String {
+        match self {
+            Served::One(broker) => broker.addr(),
+            Served::Three(cluster) => cluster.bootstrap(),
+        }
+    }
+
+    fn dir(&self) -> PathBuf {
+        match self {
+            Served::One(broker) => broker.spec.dir.path().to_owned(),
+            Served::Three(cluster) => cluster.spec(1).dir.path().to_owned(),
+        }
+    }
+
+    fn log_text(&self) -> String {
+        match self {
+            Served::One(broker) => broker.log_text(),
+            Served::Three(cluster) => cluster.log_texts(),
+        }
+    }
+
+    /// Lines of the log that no suite explains. Nothing happens to a cluster here, so it has no reason to warn either.
+    fn problems(&mut self) -> Vec<String> {
+        match self {
+            Served::One(broker) => broker.problems().into_iter().map(|p| p.0).collect(),
+            Served::Three(cluster) => {
+                let ended = cluster.fail_if_dead().err().map(|e| format!("{e:#}").replace('\n', " "));
+                ended.into_iter().chain(cluster.alarms()).collect()
+            }
+        }
+    }
+
+    fn stop(self) -> anyhow::Result<()> {
+        match self {
+            Served::One(broker) => broker.stop().map(|_| ()),
+            Served::Three(mut cluster) => cluster.ids().into_iter().try_for_each(|id| cluster.stop(id).map(|_| ())),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ step() { # step NAME COMMAND...: passes when the command succeeds
   else printf 'kcat.%s\tfail\t%s\n' "$name" "$(printf %s "$out" | tail -c 300 | tr '\n\t' '  ')"; fi
 }
 for i in $(seq 100); do echo "key-$i:value-$i"; done > "$D/in"
-metadata() { kcat -b "$BROKERS" -L | grep -q 'broker 0 at'; }
+metadata() { [ "$(kcat -b "$BROKERS" -L | grep -oP 'broker \K\d+(?= at)' | sort -n | paste -sd,)" = "$IDS" ]; }
 produce() { kcat -b "$BROKERS" -t "$TOPIC" -P -K: -X acks=all -z "$1" -l "$D/in"; }
 consume() { kcat -b "$BROKERS" -t "$TOPIC" -C -o beginning -e -q -K: | sort -u | diff -q - <(sort "$D/in"); }
 group() { timeout 60 kcat -b "$BROKERS" -G "$TOPIC-g" -X auto.offset.reset=earliest -c 500 -q "$TOPIC" | wc -l | grep -qx 500; }

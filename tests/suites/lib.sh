@@ -1,4 +1,6 @@
-# What the suite scripts share. Sourced; needs BROKERS.
+# What the suite scripts share. Sourced; needs BROKERS (host:port, with commas), and takes RF, the replication factor,
+# and IDS, the ids of all brokers with commas.
+export RF=${RF:-1} IDS=${IDS:-0}
 CACHE=${MILLRACE_CACHE:-$HOME/.cache/millrace}
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 LIBS=$CACHE/kafka-4.3.1/libs

@@ -338,6 +338,11 @@ impl Cluster {
         Ok(ended)
     }
 
+    /// What every node printed since it was started.
+    pub fn log_texts(&self) -> String {
+        self.nodes.values().filter_map(|n| Some(n.process.as_ref()?.log_text())).collect()
+    }
+
     /// The last lines of every node's log.
     pub fn logs(&self) -> String {
         const LINES: usize = 15;

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,7 +21,7 @@ var codecs = []compress.Compression{compress.None, compress.Gzip, compress.Snapp
 
 type suite struct {
 	ctx    context.Context
-	addr   string
+	addrs  []string
 	topic  string
 	group  string
 	client *kafka.Client
@@ -40,7 +41,7 @@ func eventually(limit time.Duration, probe func() error) error {
 }
 
 func (s *suite) createTopic() error {
-	answer, err := s.client.CreateTopics(s.ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{{Topic: s.topic, NumPartitions: 2, ReplicationFactor: 1}}})
+	answer, err := s.client.CreateTopics(s.ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{{Topic: s.topic, NumPartitions: 2, ReplicationFactor: replicationFactor()}}})
 	if err != nil {
 		return err
 	}
@@ -61,7 +62,7 @@ func (s *suite) createTopic() error {
 
 func (s *suite) produceInAllCompressions() error {
 	for _, codec := range codecs {
-		w := kafka.Writer{Addr: kafka.TCP(s.addr), Topic: s.topic, Balancer: &kafka.RoundRobin{}, RequiredAcks: kafka.RequireAll, Compression: codec, BatchTimeout: 5 * time.Millisecond}
+		w := kafka.Writer{Addr: kafka.TCP(s.addrs...), Topic: s.topic, Balancer: &kafka.RoundRobin{}, RequiredAcks: kafka.RequireAll, Compression: codec, BatchTimeout: 5 * time.Millisecond}
 		var batch []kafka.Message
 		for i := 0; i < perCodec; i++ {
 			key := fmt.Sprintf("%v/%d", codec, i)
@@ -77,7 +78,7 @@ func (s *suite) produceInAllCompressions() error {
 func (s *suite) consumeInGroup() error {
 	ctx, cancel := context.WithTimeout(s.ctx, 40*time.Second)
 	defer cancel()
-	r := kafka.NewReader(kafka.ReaderConfig{Brokers: []string{s.addr}, GroupID: s.group, Topic: s.topic, StartOffset: kafka.FirstOffset, MaxWait: 200 * time.Millisecond})
+	r := kafka.NewReader(kafka.ReaderConfig{Brokers: s.addrs, GroupID: s.group, Topic: s.topic, StartOffset: kafka.FirstOffset, MaxWait: 200 * time.Millisecond})
 	defer r.Close()
 	seen := map[string]bool{}
 	for len(seen) < s.total() {
@@ -138,12 +139,19 @@ func (s *suite) deleteTopic() error {
 	return answer.Errors[s.topic]
 }
 
+func replicationFactor() int {
+	if factor, err := strconv.Atoi(os.Getenv("RF")); err == nil {
+		return factor
+	}
+	return 1
+}
+
 func main() {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
-	addr := os.Getenv("BROKERS")
+	addrs := strings.Split(os.Getenv("BROKERS"), ",")
 	topic := fmt.Sprintf("kafka-go-%d", time.Now().UnixNano())
-	s := &suite{ctx: ctx, addr: addr, topic: topic, group: topic + "-group", client: &kafka.Client{Addr: kafka.TCP(addr), Timeout: 15 * time.Second}}
+	s := &suite{ctx: ctx, addrs: addrs, topic: topic, group: topic + "-group", client: &kafka.Client{Addr: kafka.TCP(addrs...), Timeout: 15 * time.Second}}
 	steps := []struct {
 		name string
 		run  func() error

@@ -21,6 +21,10 @@ import org.apache.kafka.common.utils.Exit;
 public final class Tools {
     private static final String TOOLS = "org.apache.kafka.tools.";
     private static final String ADDRESS = System.getenv("BROKERS");
+    private static final String FACTOR = System.getenv().getOrDefault("RF", "1");
+    /** Ids of all brokers, with commas, and the first of them. */
+    private static final String IDS = System.getenv().getOrDefault("IDS", "0");
+    private static final String ID = IDS.split(",")[0];
     private static final String TOPIC = "tools-" + Long.toString(System.nanoTime(), 36);
     private static final int LIMIT_SECONDS = 60;
     private static final PrintStream OUT = System.out;
@@ -137,8 +141,8 @@ public final class Tools {
 
     private static void topics() {
         String type = TOOLS + "TopicCommand", s = "--bootstrap-server";
-        tool("topic_create", "Created topic " + TOPIC, type, s, ADDRESS, "--create", "--topic", TOPIC, "--partitions", 2, "--replication-factor", 1, "--config", "retention.ms=86400000");
-        tool("topic_create_if_not_exists", "", type, s, ADDRESS, "--create", "--if-not-exists", "--topic", TOPIC, "--partitions", 2, "--replication-factor", 1);
+        tool("topic_create", "Created topic " + TOPIC, type, s, ADDRESS, "--create", "--topic", TOPIC, "--partitions", 2, "--replication-factor", FACTOR, "--config", "retention.ms=86400000");
+        tool("topic_create_if_not_exists", "", type, s, ADDRESS, "--create", "--if-not-exists", "--topic", TOPIC, "--partitions", 2, "--replication-factor", FACTOR);
         tool("topic_list", "^" + TOPIC + "$", type, s, ADDRESS, "--list");
         tool("topic_describe", "PartitionCount: 2.*retention.ms=86400000", type, s, ADDRESS, "--describe", "--topic", TOPIC);
         tool("topic_alter", "", type, s, ADDRESS, "--alter", "--topic", TOPIC, "--partitions", 3);
@@ -152,10 +156,10 @@ public final class Tools {
         tool("config_topic_describe", "max.message.bytes=234567", type, s, ADDRESS, "--describe", t, "topics", n, TOPIC);
         tool("config_topic_describe_all", "segment.bytes=1073741824", type, s, ADDRESS, "--describe", "--all", t, "topics", n, TOPIC);
         tool("config_topic_delete", "Completed", type, s, ADDRESS, "--alter", t, "topics", n, TOPIC, "--delete-config", "max.message.bytes");
-        tool("config_broker_describe_all", "log.retention.hours=168", type, s, ADDRESS, "--describe", "--all", t, "brokers", n, "0");
-        tool("config_broker_alter", "Completed", type, s, ADDRESS, "--alter", t, "brokers", n, "0", "--add-config", "log.retention.ms=604800001");
-        tool("config_broker_describe", "log.retention.ms=604800001", type, s, ADDRESS, "--describe", t, "brokers", n, "0");
-        tool("config_broker_delete", "Completed", type, s, ADDRESS, "--alter", t, "brokers", n, "0", "--delete-config", "log.retention.ms");
+        tool("config_broker_describe_all", "log.retention.hours=168", type, s, ADDRESS, "--describe", "--all", t, "brokers", n, ID);
+        tool("config_broker_alter", "Completed", type, s, ADDRESS, "--alter", t, "brokers", n, ID, "--add-config", "log.retention.ms=604800001");
+        tool("config_broker_describe", "log.retention.ms=604800001", type, s, ADDRESS, "--describe", t, "brokers", n, ID);
+        tool("config_broker_delete", "Completed", type, s, ADDRESS, "--alter", t, "brokers", n, ID, "--delete-config", "log.retention.ms");
         tool("config_default_alter", "Completed", type, s, ADDRESS, "--alter", t, "brokers", "--entity-default", "--add-config", "message.max.bytes=1048589");
         tool("config_default_describe", "message.max.bytes=1048589", type, s, ADDRESS, "--describe", t, "brokers", "--entity-default");
         tool("config_default_delete", "Completed", type, s, ADDRESS, "--alter", t, "brokers", "--entity-default", "--delete-config", "message.max.bytes");
@@ -205,14 +209,14 @@ public final class Tools {
         tool("cluster_id", "Cluster ID: ", TOOLS + "ClusterTool", "cluster-id", s, ADDRESS);
         tool("cluster_endpoints", "127.0.0.1|localhost", TOOLS + "ClusterTool", "list-endpoints", s, ADDRESS);
         tool("log_dirs", TOPIC, TOOLS + "LogDirsCommand", s, ADDRESS, "--describe");
-        tool("quorum_status", "LeaderId:\\s+0", TOOLS + "MetadataQuorumCommand", s, ADDRESS, "describe", "--status");
+        tool("quorum_status", "LeaderId:\\s+" + (IDS.contains(",") ? "[0-9]" : ID), TOOLS + "MetadataQuorumCommand", s, ADDRESS, "describe", "--status");
         tool("quorum_replication", "Leader", TOOLS + "MetadataQuorumCommand", s, ADDRESS, "describe", "--replication");
         tool("features", "metadata.version", TOOLS + "FeatureCommand", s, ADDRESS, "describe");
         tool("leader_election", "", TOOLS + "LeaderElectionCommand", s, ADDRESS, "--election-type", "preferred", "--all-topic-partitions");
         tool("transactions_producers", "ProducerId", TOOLS + "TransactionsCommand", s, ADDRESS, "describe-producers", "--topic", TOPIC, "--partition", 0);
         Path topics = file("{\"version\":1,\"topics\":[{\"topic\":\"" + TOPIC + "\"}]}");
-        tool("reassign_generate", "Proposed partition reassignment", TOOLS + "reassign.ReassignPartitionsCommand", s, ADDRESS, "--generate", "--topics-to-move-json-file", topics, "--broker-list", "0");
-        Path move = file("{\"version\":1,\"partitions\":[{\"topic\":\"" + TOPIC + "\",\"partition\":0,\"replicas\":[0]}]}");
+        tool("reassign_generate", "Proposed partition reassignment", TOOLS + "reassign.ReassignPartitionsCommand", s, ADDRESS, "--generate", "--topics-to-move-json-file", topics, "--broker-list", IDS);
+        Path move = file("{\"version\":1,\"partitions\":[{\"topic\":\"" + TOPIC + "\",\"partition\":0,\"replicas\":[" + IDS + "]}]}");
         tool("reassign_execute", "Successfully started", TOOLS + "reassign.ReassignPartitionsCommand", s, ADDRESS, "--execute", "--reassignment-json-file", move);
         tool("reassign_verify", "is completed", TOOLS + "reassign.ReassignPartitionsCommand", s, ADDRESS, "--verify", "--reassignment-json-file", move);
         tool("reassign_list", "No partition reassignments", TOOLS + "reassign.ReassignPartitionsCommand", s, ADDRESS, "--list");

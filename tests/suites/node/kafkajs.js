@@ -6,7 +6,7 @@ const suffix = process.pid.toString(36) + Date.now().toString(36)
 const topic = `kafkajs-${suffix}`
 const group = `kafkajs-group-${suffix}`
 const total = 120
-const kafka = new Kafka({ clientId: 'suite', brokers: [process.env.BROKERS], logLevel: logLevel.NOTHING })
+const kafka = new Kafka({ clientId: 'suite', brokers: process.env.BROKERS.split(','), logLevel: logLevel.NOTHING })
 const admin = kafka.admin()
 
 async function eventually (what, probe, seconds = 30) {
@@ -19,7 +19,7 @@ async function eventually (what, probe, seconds = 30) {
 }
 
 async function createTopic () {
-  assert.strictEqual(await admin.createTopics({ waitForLeaders: true, topics: [{ topic, numPartitions: 2, replicationFactor: 1 }] }), true)
+  assert.strictEqual(await admin.createTopics({ waitForLeaders: true, topics: [{ topic, numPartitions: 2, replicationFactor: Number(process.env.RF || 1) }] }), true)
 }
 
 async function produce () {

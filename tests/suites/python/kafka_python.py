@@ -1,4 +1,6 @@
 """What an application does with kafka-python."""
+import os
+
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import NewPartitions, NewTopic
 
@@ -17,7 +19,7 @@ def new_consumer(group=None):
 
 
 def create_topic():
-    admin.create_topics([NewTopic(name=TOPIC, num_partitions=2, replication_factor=1)])
+    admin.create_topics([NewTopic(name=TOPIC, num_partitions=2, replication_factor=int(os.environ.get("RF", "1")))])
     eventually("topic in metadata", lambda: TOPIC in admin.list_topics())
 
 
