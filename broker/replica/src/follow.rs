@@ -108,8 +108,10 @@ impl Partition {
     fn renew(&self, at: i64) -> Result<(), StoreError> {
         let reporter = Reporter::new(self.progress().clone(), self.log_dir(), false);
         self.shared().logs.renew(self.key(), self.log(), at, reporter.clone())?;
-        self.progress().truncated(at);
         self.report_by(reporter);
+        // Nothing that the committer had to say of the old log comes after this.
+        self.log_dir().store()?.sync()?;
+        self.progress().truncated(at);
         self.progress().durable(self.log().bounds().durable_end);
         Ok(())
     }
