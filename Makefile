@@ -15,7 +15,7 @@ export ROCKSDB_LIB_DIR := $(ROCKSDB_KEPT)
 export ROCKSDB_STATIC := 1
 endif
 
-.PHONY: deps build run test unit suites verify fix bench soak chaos upgrade fuzz
+.PHONY: deps build run cluster cluster-failover cluster-stop test unit suites verify fix bench soak chaos upgrade fuzz
 
 # Installs what is missing; needs root for packages only.
 deps:
@@ -30,6 +30,18 @@ run: deps
 	$(CARGO) build --release -p millrace-broker
 	@bash tests/keep-rocksdb.sh $(ROCKSDB_KEPT)
 	$(BROKER) $(ARGS)
+
+# Three nodes on this machine; a kill -9 of one while records are written; the end.
+cluster: deps
+	$(CARGO) build --release -p millrace-broker -p millrace-cli
+	@bash tests/keep-rocksdb.sh $(ROCKSDB_KEPT)
+	@bash tests/three-nodes.sh start
+
+cluster-failover:
+	@bash tests/three-nodes.sh failover
+
+cluster-stop:
+	@bash tests/three-nodes.sh stop
 
 # All proof: unit tests, crash, hostile input, full disk and tidiness, then the suites of other people's clients.
 test: build
