@@ -53,6 +53,8 @@ const HEARTBEAT_MS: u64 = 150;
 /// A voter that hears nothing waits until the lease is over, which lasts for the longer of these, and then for a
 /// random time between them. A leader that stalls for less is never replaced.
 const ELECTION_MS: (u64, u64) = (500, 800);
+/// How long a whole snapshot may be under way.
+const SNAPSHOT_MS: u64 = 60_000;
 /// How long a voter keeps its word to a leader that is silent.
 pub const LEASE: Duration = Duration::from_millis(ELECTION_MS.1);
 
@@ -101,6 +103,7 @@ fn raft_config() -> Result<Config, StartError> {
         heartbeat_interval: HEARTBEAT_MS,
         election_timeout_min: ELECTION_MS.0,
         election_timeout_max: ELECTION_MS.1,
+        install_snapshot_timeout: SNAPSHOT_MS,
         snapshot_policy: openraft::SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: ENTRIES_KEPT,
         api_channel_size: Some(RAFT_QUEUE),

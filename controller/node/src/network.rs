@@ -38,6 +38,8 @@ pub const NODE_KEY: &str = "millrace-node";
 pub const PROTOCOL_KEY: &str = "millrace-protocol";
 /// The version of the calls that this software speaks, and the newest one that it understands.
 pub const PROTOCOL: u32 = 1;
+/// How long a controller may take to make entries durable. Sent again before that, they would only cost more.
+const APPEND_WAIT: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A channel that connects when it is used, and again when it broke. `None` if the address is none.
@@ -98,10 +100,10 @@ fn malformed(error: DecodeError) -> RPCError<Types> {
 }
 
 async fn within<T>(
-    option: &RPCOption,
+    limit: Duration,
     call: impl Future<Output = Result<Response<T>, Status>>,
 ) -> Result<T, RPCError<Types>> {
-    match tokio::time::timeout(option.soft_ttl(), call).await {
+    match tokio::time::timeout(limit, call).await {
         Ok(Ok(response)) => Ok(response.into_inner()),
         Ok(Err(status)) => Err(unreachable(status)),
         Err(_) => Err(unreachable("no answer in time")),
@@ -126,8 +128,9 @@ impl RaftNetworkV2<Types> for Connection {
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
         let sent = request.entries.last().map(|e| e.log_id).or(request.prev_log_id);
         let (sent_ms, end) = (self.contacts.now_ms(), self.log.last_id());
+        let limit = if request.entries.is_empty() { option.soft_ttl() } else { option.soft_ttl().max(APPEND_WAIT) };
         let (client, request) = self.parts(append_to_pb(&request))?;
-        let answer = appended_from_pb(within(&option, client.append(request)).await?).map_err(malformed)?;
+        let answer = appended_from_pb(within(limit, client.append(request)).await?).map_err(malformed)?;
         let whole = sent >= end && matches!(answer, AppendEntriesResponse::Success);
         self.contacts.answered(self.target, sent_ms, whole);
         Ok(answer)
@@ -139,7 +142,7 @@ impl RaftNetworkV2<Types> for Connection {
         option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
         let (client, request) = self.parts(vote_request_to_pb(&request))?;
-        voted_from_pb(within(&option, client.vote(request)).await?).map_err(malformed)
+        voted_from_pb(within(option.soft_ttl(), client.vote(request)).await?).map_err(malformed)
     }
 
     async fn pre_vote(
@@ -148,7 +151,7 @@ impl RaftNetworkV2<Types> for Connection {
         option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
         let (client, request) = self.parts(vote_request_to_pb(&request))?;
-        voted_from_pb(within(&option, client.pre_vote(request)).await?).map_err(malformed)
+        voted_from_pb(within(option.soft_ttl(), client.pre_vote(request)).await?).map_err(malformed)
     }
 
     async fn full_snapshot(
@@ -160,7 +163,7 @@ impl RaftNetworkV2<Types> for Connection {
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
         let chunks = chunks(&vote, &snapshot);
         let (client, request) = self.parts(futures::stream::iter(chunks))?;
-        let sent = within(&option, client.snapshot(request));
+        let sent = within(option.soft_ttl(), client.snapshot(request));
         tokio::select! {
             response = sent => {
                 let vote = response?.vote.ok_or(DecodeError::Unknown("vote")).map_err(malformed)?;
@@ -176,7 +179,7 @@ impl RaftNetworkV2<Types> for Connection {
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
         let (client, request) = self.parts(transfer_to_pb(&request))?;
-        within(&option, client.transfer_leader(request)).await?;
+        within(option.soft_ttl(), client.transfer_leader(request)).await?;
         Ok(Ok(()))
     }
 }

@@ -36,6 +36,9 @@ const LOGGERS: &[&str] = &[
 /// warns of is part of every election; what goes wrong, the controller says itself.
 const QUIET: &[(&str, &str)] = &[("h2", "WARN"), ("openraft", "ERROR"), ("tonic", "WARN")];
 
+/// A part of openraft that calls it an error when its leader steps down or stops before it.
+const NO_ERROR: &str = "openraft::core::heartbeat";
+
 /// Levels that a client may set (`LogLevelConfig.java`).
 const LEVELS: &[(&str, LevelFilter)] = &[
     ("TRACE", LevelFilter::TRACE),
@@ -124,7 +127,11 @@ impl Loggers {
         let filter = |name: &str| level(name).map_or(LevelFilter::INFO, |(_, filter)| filter);
         let root = set.get(ROOT).copied().unwrap_or("INFO");
         let loggers = LOGGERS.iter().map(|name| (*name, filter(effective(&set, name, root))));
-        Targets::new().with_default(filter(root)).with_targets(loggers)
+        let targets = Targets::new().with_default(filter(root)).with_targets(loggers);
+        match effective(&set, "openraft", root) {
+            "ERROR" => targets.with_target(NO_ERROR, LevelFilter::OFF),
+            _ => targets,
+        }
     }
 }
 
