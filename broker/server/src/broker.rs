@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::config::LiveConfig;
-use crate::glue::replication::Meters;
+use crate::glue::replication::{Meters, Suspects};
 use crate::metrics::Metrics;
 use crate::net::AnswerMemory;
 use crate::run::logging::Loggers;
@@ -57,6 +57,8 @@ pub struct Broker {
     pub meters: Arc<Meters>,
     /// Rates of replication.
     pub throttles: Arc<Throttles>,
+    /// Leaders that were just lost.
+    pub suspects: Arc<Suspects>,
     /// Bytes of answers that wait for slow readers.
     pub answers: AnswerMemory,
 }

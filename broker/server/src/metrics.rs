@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use millrace_metadata::image::PartitionImage;
+
 use crate::api::table::{KEYS, ROWS};
 use crate::broker::Broker;
 use crate::net::NetStats;
@@ -64,6 +66,7 @@ pub fn render(broker: &Broker, net: &NetStats, request_memory: usize) -> String 
     let image = broker.image();
     page.one("millrace_metadata_index", "gauge", "Index of the newest metadata record that is applied.", image.index);
     storage(&mut page, broker);
+    replication(&mut page, broker);
     process(&mut page);
     page.text
 }
@@ -115,6 +118,61 @@ fn storage(page: &mut Page, broker: &Broker) {
         "Data directories that failed.",
         dirs.iter().filter(|dir| dir.is_offline()).count() as u64,
     );
+}
+
+/// The series that Kafka has under `kafka.server:type=ReplicaManager`, `BrokerTopicMetrics` and
+/// `ReplicaFetcherManager`, with the same meaning.
+fn replication(page: &mut Page, broker: &Broker) {
+    let (mut leaders, mut under, mut under_min, mut at_min) = (0, 0, 0, 0);
+    for partition in broker.replicas.partitions().iter().filter(|partition| partition.is_leader()) {
+        let state = partition.state();
+        let (in_sync, replicas) = (state.isr.len(), state.replicas.len());
+        let least = usize::try_from(partition.log().config().min_insync_replicas).unwrap_or(1).min(replicas);
+        leaders += 1;
+        under += u64::from(in_sync < replicas);
+        under_min += u64::from(in_sync < least);
+        at_min += u64::from(in_sync == least);
+    }
+    let hosted = |p: &PartitionImage| p.replicas.contains(&broker.node_id);
+    let hosted = broker.image().topics().flat_map(|topic| topic.partitions.iter()).filter(|p| hosted(p)).count();
+    let online = broker.replicas.partitions().len();
+    let meters = &broker.meters;
+    let series: [(&str, &str, &str, u64); 11] = [
+        ("millrace_leader_partitions", "gauge", "Partitions that this broker leads.", leaders),
+        ("millrace_under_replicated_partitions", "gauge", "Led partitions with replicas out of sync.", under),
+        (
+            "millrace_under_min_isr_partitions",
+            "gauge",
+            "Led partitions with fewer in sync than writes need.",
+            under_min,
+        ),
+        ("millrace_at_min_isr_partitions", "gauge", "Led partitions with just as many in sync as writes need.", at_min),
+        (
+            "millrace_offline_replicas",
+            "gauge",
+            "Replicas here that are not online.",
+            hosted.saturating_sub(online) as u64,
+        ),
+        ("millrace_isr_shrinks_total", "counter", "In-sync sets that shrank.", meters.shrinks()),
+        ("millrace_isr_expands_total", "counter", "In-sync sets that grew.", meters.expands()),
+        (
+            "millrace_failed_isr_updates_total",
+            "counter",
+            "Changes of in-sync sets that failed.",
+            meters.failed_updates(),
+        ),
+        ("millrace_replication_received_bytes_total", "counter", "Bytes fetched from leaders.", meters.bytes_in()),
+        ("millrace_replication_sent_bytes_total", "counter", "Bytes fetched by followers.", meters.bytes_out()),
+        (
+            "millrace_replica_max_lag",
+            "gauge",
+            "Offsets that the farthest follower here lacks.",
+            meters.max_lag().unsigned_abs(),
+        ),
+    ];
+    for (name, kind, help, value) in series {
+        page.one(name, kind, help, value);
+    }
 }
 
 /// What the kernel knows about the process; left out where it does not tell.

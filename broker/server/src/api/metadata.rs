@@ -5,9 +5,10 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::sync::Arc;
 
 use millrace_metadata::error::ErrorCode;
-use millrace_metadata::ids::TopicId;
+use millrace_metadata::ids::{NodeId, TopicId};
 use millrace_metadata::image::{Image, PartitionImage, TopicImage};
 use millrace_metadata::names::is_internal;
 use millrace_security::{Operation, OperationSet};
@@ -37,6 +38,7 @@ pub fn handle(cx: Cx, request: MetadataRequest) -> impl Future<Output = Answer<M
             return Answer::Send(refuse(&request, cx.version(), error));
         }
         let wanted = Wanted::of(&request, cx.version());
+        cx.broker.suspects.settled(&cx.broker.images, |image, node| wanted.is_led_by(image, node)).await;
         let mut topics = Vec::new();
         match &wanted {
             Wanted::All => all(&cx, &mut topics),
@@ -79,6 +81,18 @@ impl Wanted {
             return Wanted::Ids(ids);
         }
         Wanted::Names(topics.iter().filter_map(|topic| topic.name.as_ref()).map(|name| name.to_string()).collect())
+    }
+}
+
+impl Wanted {
+    /// Whether `node` leads a partition of these topics.
+    fn is_led_by(&self, image: &Image, node: NodeId) -> bool {
+        let leads = |topic: &Arc<TopicImage>| topic.partitions.iter().any(|partition| partition.leader == node);
+        match self {
+            Wanted::All => image.topics().any(leads),
+            Wanted::Names(names) => names.iter().filter_map(|name| image.topic(name)).any(leads),
+            Wanted::Ids(ids) => ids.iter().filter_map(|id| image.topic_by_id(id)).any(leads),
+        }
     }
 }
 

@@ -237,6 +237,7 @@ fn assemble(
         metrics: Metrics::default(),
         meters: Arc::new(Meters::default()),
         throttles: Arc::default(),
+        suspects: Arc::default(),
         answers: AnswerMemory::new(answers),
         authorizer: Arc::new(Authorizer::allow_all()),
     }

@@ -102,6 +102,9 @@ impl FetchTask {
     fn fail(&mut self, failure: &Failure) {
         self.hang_up();
         let leader = self.fetcher.leader();
+        if matches!(failure, Failure::Link(LinkError::Io(_))) {
+            self.parts.suspects.suspect(leader);
+        }
         if self.failing {
             tracing::debug!(leader, %failure, "fetching from a leader failed again");
         } else {
@@ -193,6 +196,7 @@ impl FetchTask {
             error => return self.fail(&Failure::Refused(error)),
         }
         self.session.answered(answer.session_id);
+        self.parts.suspects.clear(self.fetcher.leader());
         if std::mem::take(&mut self.failing) {
             tracing::info!(leader = self.fetcher.leader(), "fetching from the leader again");
         }
@@ -200,7 +204,10 @@ impl FetchTask {
         self.parts.meters.replicated_in(answer.record_bytes());
         let (behind, bytes) = self.throttled(&answer);
         let fetched = ReplicaFetched { partitions: answer.partitions.into_iter().map(fetched).collect() };
+        let told: Vec<(Key, i64)> =
+            fetched.partitions.iter().map(|p| ((p.topic_id, p.index), p.high_watermark)).collect();
         self.respond(fetched);
+        self.note_lag(&told);
         self.hold(behind, bytes);
         if throttle > 0 {
             sleep(Duration::from_millis(throttle)).await;
@@ -215,6 +222,16 @@ impl FetchTask {
             true => tokio::task::block_in_place(|| self.fetcher.response(now, fetched)),
             false => self.fetcher.response(now, fetched),
         }
+    }
+
+    /// Notes by how much the farthest partition lags behind the high watermark that its leader told.
+    fn note_lag(&self, told: &[(Key, i64)]) {
+        let lag = |((topic, index), high_watermark): &(Key, i64)| {
+            let partition = self.parts.replicas.partition_by_id(topic, *index).ok()?;
+            Some(high_watermark - partition.log_end_offset())
+        };
+        let most = told.iter().filter_map(lag).max().unwrap_or(0).max(0);
+        self.parts.meters.lag(self.fetcher.leader(), self.fetcher.id(), most);
     }
 
     /// Partitions with records whose replica here is listed as throttled, and the bytes of those records (KIP-73).

@@ -6,6 +6,7 @@ mod isr;
 mod link;
 mod meters;
 mod session;
+mod suspects;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use crate::config::{BrokerConfig, LiveConfig};
 use crate::throttle::Throttles;
 
 pub use meters::Meters;
+pub use suspects::Suspects;
 
 /// Shortest time between two looks for replicas that lag, in ms.
 const MIN_TICK_MS: u64 = 100;
@@ -42,6 +44,7 @@ pub struct Replication {
     pub clock: Clock,
     pub meters: Arc<Meters>,
     pub throttles: Arc<Throttles>,
+    pub suspects: Arc<Suspects>,
 }
 
 /// Hands the settings of replication to the partitions.
@@ -70,6 +73,7 @@ impl Replication {
             clock: broker.clock,
             meters: broker.meters.clone(),
             throttles: broker.throttles.clone(),
+            suspects: broker.suspects.clone(),
         }
     }
 

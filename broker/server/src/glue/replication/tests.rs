@@ -93,6 +93,7 @@ fn second(broker: &Broker, epoch: i64) -> (Replication, JoinHandle<()>) {
         epoch: watch::channel(epoch).1,
         meters: Arc::default(),
         throttles: Arc::default(),
+        suspects: Arc::default(),
         ..Replication::of(broker)
     };
     let mut images = broker.controller.images();
