@@ -61,6 +61,7 @@ pub struct Checker {
     pub truths: BTreeMap<Tp, Truth>,
     /// Brokers whose disk was lost and replaced by this one, until they say so.
     wiped: BTreeMap<NodeId, DirId>,
+    disks_lost: bool,
     /// The newest agreed image.
     image: Arc<Image>,
     pub acknowledged: u64,
@@ -157,7 +158,9 @@ impl Checker {
         let bounds = partition.log().bounds();
         let (end, durable) = (bounds.end as usize, bounds.durable_end as usize);
         if shadow.boot != node.boot {
-            if end < shadow.durable && !truth.lenient {
+            // A log that was begun anew at its leader's start holds nothing before that.
+            let held = shadow.durable > shadow.log_start;
+            if end < shadow.durable && held && !truth.lenient {
                 return at("what was durable survives", format!("{} were durable, {end} are left", shadow.durable));
             }
             let kept = std::mem::take(&mut shadow.recs);
@@ -241,6 +244,7 @@ impl Checker {
     /// A broker lost its disk and gets an empty one. What nobody else is known to hold may be lost with it.
     pub fn wiped(&mut self, id: NodeId, dir: DirId) {
         self.wiped.insert(id, dir);
+        self.disks_lost = true;
         self.replicas.retain(|(node, _), _| *node != id);
         for topic in self.image.topics_by_id() {
             for (index, p) in (0..).zip(&topic.partitions) {
@@ -304,6 +308,11 @@ impl Checker {
 
     fn settled(&self, nodes: &[Node], tp: Tp, partition: &PartitionImage) -> Checked {
         let fail = |text: String| Err(Violation::new("everything becomes whole again", format!("{tp:?}: {text}")));
+        let lost = partition.isr.is_empty() && partition.elr.is_empty();
+        if lost && (self.is_lenient(&tp) || self.disks_lost) {
+            // Nobody is left who may lead unless somebody asks for it.
+            return Ok(());
+        }
         let all_in_sync = partition.replicas.iter().all(|r| partition.isr.contains(r));
         if !partition.has_leader() || !all_in_sync || !partition.elr.is_empty() || partition.is_reassigning() {
             return fail(format!("{partition:?}"));

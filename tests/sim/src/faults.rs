@@ -22,6 +22,7 @@ pub enum Undo {
     Heal(Vec<(Addr, Addr)>),
     Lag(NodeId),
     Disk(NodeId),
+    FreeDisk(NodeId),
     Loss,
     Controller,
     Crash(NodeId),
@@ -71,6 +72,10 @@ impl World {
                 self.node(node).lag_us = extra_ms * 1000;
                 self.after(ms * 1000, Event::End(Undo::Lag(node)));
             }
+            Fault::FullDisk { node, ms } => {
+                self.fill_disk(node, true);
+                self.after(ms * 1000, Event::End(Undo::FreeDisk(node)));
+            }
             Fault::SlowDisk { node, sync_us, ms } => {
                 self.node(node).sync_us = sync_us;
                 self.after(ms * 1000, Event::End(Undo::Disk(node)));
@@ -94,6 +99,12 @@ impl World {
             admin => self.administer(admin)?,
         }
         Ok(())
+    }
+
+    fn fill_disk(&mut self, node: NodeId, full: bool) {
+        if let Some(process) = &self.node(node).process {
+            process.store.set_full(full);
+        }
     }
 
     fn ways(&self, node: NodeId, peer: Peer, (outgoing, incoming): (bool, bool)) -> Vec<(Addr, Addr)> {
@@ -126,6 +137,7 @@ impl World {
             Undo::Heal(ways) => ways.into_iter().for_each(|(from, to)| self.heal(from, to)),
             Undo::Lag(node) => self.node(node).lag_us = 0,
             Undo::Disk(node) => self.node(node).sync_us = 0,
+            Undo::FreeDisk(node) => self.fill_disk(node, false),
             Undo::Loss => self.net.loss = 0.0,
             Undo::Controller => {
                 self.controller.down_until = 0;
@@ -202,6 +214,7 @@ impl World {
         for id in 1..=self.plan.brokers {
             let node = self.node(id);
             (node.lag_us, node.sync_us, node.paused_until) = (0, 0, 0);
+            self.fill_disk(id, false);
             self.start_node(id);
         }
         Ok(())

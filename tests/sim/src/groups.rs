@@ -293,8 +293,10 @@ impl World {
         for (call, partition, result) in done {
             // A coordinator that does not know yet that it was deposed shows what it knew; Kafka has no lease either.
             // Only one that is the coordinator has to be right, and none may acknowledge what the next one lacks.
-            let led = self.controller.image().partition(TOPIC, partition).map(|p| p.leader);
-            let stale = led != Some(id) && matches!(result, Ok(_));
+            let image = self.controller.image();
+            let led = image.partition(TOPIC, partition).map(|p| p.leader);
+            let lost = image.topic_id(TOPIC).is_some_and(|topic| self.check.is_lenient(&(topic, partition)));
+            let stale = lost || led != Some(id);
             self.answer(call, Response::Group { stale, result });
         }
         if ends() != before {

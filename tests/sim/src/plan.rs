@@ -68,6 +68,11 @@ pub enum Fault {
         extra_ms: u64,
         ms: u64,
     },
+    /// No space is left.
+    FullDisk {
+        node: NodeId,
+        ms: u64,
+    },
     SlowDisk {
         node: NodeId,
         sync_us: u64,
@@ -214,7 +219,8 @@ fn fault(plan: &Plan, rng: &mut StdRng) -> Fault {
         29..38 => Fault::Pause { node, ms: rng.random_range(100..4_000) },
         38..55 => cut(plan, node, rng),
         55..63 => Fault::Lag { node, extra_ms: rng.random_range(100..2_500), ms: long },
-        63..69 => Fault::SlowDisk { node, sync_us: rng.random_range(50_000..900_000), ms: long },
+        63..65 => Fault::FullDisk { node, ms: long },
+        65..69 => Fault::SlowDisk { node, sync_us: rng.random_range(50_000..900_000), ms: long },
         69..71 => Fault::FailDisk { node, down_ms: short },
         71..75 => Fault::Loss { chance: rng.random_range(0.01..0.3), ms: long },
         75..80 => Fault::ControllerChange { down_ms: short },
