@@ -120,12 +120,6 @@ impl ReplicaManager {
         self.shared().settings()
     }
 
-    /// This broker is registered with `epoch`. From the next image on it leads only what the metadata gives to that
-    /// registration: an earlier run may have handed out offsets that this one does not have.
-    pub fn registered(&self, epoch: i64) {
-        self.shared().registered(epoch);
-    }
-
     pub(crate) fn shared(&self) -> &Shared {
         self.shared_state()
     }

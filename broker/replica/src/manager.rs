@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use millrace_log::{DirSetup, LogDir, LogManager, PartitionKey, Slot, Wanted};
 use millrace_metadata::config::TopicConfig;
@@ -31,6 +32,8 @@ pub struct ReplicaManager {
     table: RwLock<Table>,
     /// The image that was applied last; its lock keeps calls of `apply` apart.
     applied: Mutex<Option<Arc<Image>>>,
+    /// Leaderships in that image that were not taken up, as they seemed to be meant for an earlier run.
+    held_back: AtomicBool,
     moves: Moves,
 }
 
@@ -67,6 +70,7 @@ impl ReplicaManager {
             shared,
             table: RwLock::default(),
             applied: Mutex::new(None),
+            held_back: AtomicBool::new(false),
             moves: Moves::default(),
         }
     }
@@ -147,6 +151,7 @@ impl ReplicaManager {
             self.follow(topic);
         }
         reconfigured.iter().for_each(|partition| partition.reconfigured());
+        self.take_up_held_back(image);
         if brokers_changed {
             // A replica may be in sync as soon as its broker is known to be back.
             self.review_replicas();
@@ -253,6 +258,24 @@ impl ReplicaManager {
         Ok(Arc::new(Partition::new(topic.name.clone(), topic.id, index, open)))
     }
 
+    /// This broker is registered with `epoch`. It leads only what the metadata gives to that registration: an earlier
+    /// run may have handed out offsets that this one does not have. May wait for the disk.
+    pub fn registered(&self, epoch: i64) {
+        self.shared.registered(epoch);
+        let applied = self.applied.lock();
+        if let Some(image) = &*applied {
+            self.take_up_held_back(image);
+        }
+    }
+
+    /// Takes up leaderships that turn out to be meant for this run after all.
+    fn take_up_held_back(&self, image: &Image) {
+        if self.held_back.load(Ordering::Acquire) && self.shared.may_lead() {
+            self.held_back.store(false, Ordering::Release);
+            image.topics_by_id().for_each(|topic| self.follow(topic));
+        }
+    }
+
     fn follow(&self, topic: &TopicImage) {
         let partitions: Vec<Arc<Partition>> = {
             let table = self.table.read();
@@ -266,6 +289,7 @@ impl ReplicaManager {
             };
             if image.leader == self.node_id && !mine {
                 // Meant for an earlier run of this broker: the controller takes it back when it hears of this one.
+                self.held_back.store(true, Ordering::Release);
                 continue;
             }
             partition.apply(PartitionState::of(image));

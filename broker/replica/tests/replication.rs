@@ -353,3 +353,18 @@ async fn a_failed_directory_stops_its_replica_and_no_other() {
     c.apply_all();
     assert_eq!(c.p(1).high_watermark(), 2);
 }
+
+#[tokio::test]
+async fn a_registration_that_is_heard_of_after_its_image_counts() {
+    let mut c = Cluster::new(2, 1);
+    c.reopen(1);
+    c.node(1).manager.registered(1);
+    // The image of a later registration comes before the answer to it.
+    let epoch = c.reregister(1);
+    c.elect(&[1]);
+    c.change(PartitionDelta { leader: Some(1), ..PartitionDelta::default() });
+    c.apply(1);
+    assert!(!c.p(1).is_leader());
+    c.node(1).manager.registered(epoch);
+    assert!(c.p(1).is_leader());
+}

@@ -78,6 +78,14 @@ impl Cluster {
     }
 
     fn register(&mut self, id: i32) {
+        let epoch = self.reregister(id);
+        let node = self.node_mut(id);
+        node.epoch = epoch;
+        node.manager.registered(epoch);
+    }
+
+    /// The controller registers a broker, which does not hear of it.
+    pub fn reregister(&mut self, id: i32) -> i64 {
         let registration = Box::new(BrokerRegistration {
             id,
             incarnation: IncarnationId([id as u8; 16]),
@@ -95,9 +103,7 @@ impl Cluster {
             index: 0,
             shutdown_at: 0,
         });
-        let node = self.node_mut(id);
-        node.epoch = epoch;
-        node.manager.registered(epoch);
+        epoch
     }
 
     pub fn node(&self, id: i32) -> &Node {
