@@ -27,3 +27,32 @@ pub const TABLE: &[Feature] = &[
 pub fn find(name: &str) -> Option<&'static Feature> {
     TABLE.iter().find(|f| f.name == name)
 }
+
+/// A level that a cluster runs at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TooNew {
+    pub name: String,
+    pub level: i16,
+    /// The highest level that this software knows; 0 if it does not know the feature.
+    pub known: i16,
+}
+
+/// The first of these levels that this software does not know: its records cannot be trusted to be understood here.
+pub fn too_new<'a>(levels: impl Iterator<Item = (&'a str, i16)>) -> Option<TooNew> {
+    let known = |name: &str| find(name).map_or(0, |f| f.max);
+    let mut beyond = levels.filter(|(name, level)| *level > known(name));
+    beyond.next().map(|(name, level)| TooNew { name: name.to_owned(), level, known: known(name) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_of_newer_software_are_found() {
+        assert_eq!(too_new(TABLE.iter().map(|f| (f.name, f.max))), None);
+        let newer = too_new([(METADATA_VERSION, 31)].into_iter());
+        assert_eq!(newer, Some(TooNew { name: METADATA_VERSION.to_owned(), level: 31, known: 30 }));
+        assert_eq!(too_new([("new.feature", 1)].into_iter()).map(|n| n.known), Some(0));
+    }
+}

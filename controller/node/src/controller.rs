@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use millrace_metadata::features::{TooNew, too_new};
 use millrace_metadata::{ApiError, Command, DirId, Image, Reply};
 use millrace_state::Sessions;
 use millrace_store::{Kv, KvStore};
@@ -275,7 +276,11 @@ impl Controller {
             Err(error) = founding => return Err(StartError::Raft(error.to_string())),
             Ok(error) = hopeless => return Err(error),
         }
-        let found = self.images.borrow().cluster_id.to_string();
+        let image = Arc::clone(&self.images.borrow());
+        if let Some(TooNew { name, level, known }) = too_new(image.features.iter().map(|(n, l)| (&**n, *l))) {
+            return Err(StartError::TooNew { name, level, known });
+        }
+        let found = image.cluster_id.to_string();
         if found == self.identity.cluster_id {
             return Ok(());
         }

@@ -104,6 +104,10 @@ pub enum StartError {
     ClusterIds { found: String },
     #[error("controllers at different addresses have the same id {node}; give each a node.id of its own")]
     SameId { node: NodeId },
+    #[error(
+        "the cluster runs at {name}={level}, and this version knows levels up to {known}; start the version that the other nodes run"
+    )]
+    TooNew { name: String, level: i16, known: i16 },
     #[error("no leader was elected within {0} s")]
     NoLeader(u64),
 }
