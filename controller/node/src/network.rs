@@ -41,12 +41,22 @@ pub const PROTOCOL: u32 = 1;
 /// How long a controller may take to make entries durable. Sent again before that, they would only cost more.
 const APPEND_WAIT: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// A connection whose other end was cut off silently would be taken for a live one until TCP gives up, minutes later:
+/// each end asks for a sign of life this often, and gives the connection up without an answer in time.
+pub const PING_EVERY: Duration = Duration::from_secs(1);
+pub const PING_WAIT: Duration = Duration::from_secs(2);
 
 /// A channel that connects when it is used, and again when it broke. `None` if the address is none.
 pub fn channel(host: &str, port: u16) -> Option<Channel> {
     let uri = if host.contains(':') { format!("http://[{host}]:{port}") } else { format!("http://{host}:{port}") };
     let endpoint = Endpoint::from_shared(uri).ok()?;
-    Some(endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true).connect_lazy())
+    let endpoint = endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_WAIT)
+        .keep_alive_while_idle(true);
+    Some(endpoint.connect_lazy())
 }
 
 /// The request with the names of its addressee.

@@ -27,7 +27,7 @@ use crate::membership::Members;
 use crate::messages::{
     append_from_pb, appended_to_pb, needed_vote, transfer_from_pb, vote_request_from_pb, voted_to_pb,
 };
-use crate::network::{CLUSTER_KEY, MESSAGE_MAX, NODE_KEY, PROTOCOL, PROTOCOL_KEY};
+use crate::network::{CLUSTER_KEY, MESSAGE_MAX, NODE_KEY, PING_EVERY, PING_WAIT, PROTOCOL, PROTOCOL_KEY};
 use crate::pulse::is_gone;
 use crate::quorum::quorum_info;
 use crate::raft::{Raft, RaftId, Snapshot};
@@ -64,7 +64,11 @@ pub async fn serve(serving: Serving, listener: TcpListener, mut stop: watch::Rec
     let raft = RaftServer::new(serving.clone()).max_decoding_message_size(MESSAGE_MAX);
     let controller = ControllerServer::new(serving.clone()).max_decoding_message_size(MESSAGE_MAX);
     let quorum = QuorumServer::new(serving);
-    let server = Server::builder().concurrency_limit_per_connection(CALLS_PER_CONNECTION).tcp_nodelay(true);
+    let server = Server::builder()
+        .concurrency_limit_per_connection(CALLS_PER_CONNECTION)
+        .tcp_nodelay(true)
+        .http2_keepalive_interval(Some(PING_EVERY))
+        .http2_keepalive_timeout(Some(PING_WAIT));
     let mut server = server;
     let served = server.add_service(raft).add_service(controller).add_service(quorum).serve_with_incoming_shutdown(
         TcpIncoming::from(listener),
