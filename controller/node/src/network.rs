@@ -10,8 +10,8 @@ use millrace_metadata::Image;
 use millrace_rpc::pb::raft_client::RaftClient;
 use millrace_rpc::{DecodeError, pb};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
-use openraft::network::RPCOption;
 use openraft::network::v2::RaftNetworkV2;
+use openraft::network::{Backoff, RPCOption};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest, TransferLeaderResponse,
     VoteRequest, VoteResponse,
@@ -40,6 +40,8 @@ pub const PROTOCOL_KEY: &str = "millrace-protocol";
 pub const PROTOCOL: u32 = 1;
 /// How long a controller may take to make entries durable. Sent again before that, they would only cost more.
 const APPEND_WAIT: Duration = Duration::from_secs(2);
+/// Between two attempts to reach another controller: one that comes back waits for this until it is caught up.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A connection whose other end was cut off silently would be taken for a live one until TCP gives up, minutes later:
 /// each end asks for a sign of life this often, and gives the connection up without an answer in time.
@@ -181,6 +183,10 @@ impl RaftNetworkV2<Types> for Connection {
             }
             closed = cancel => Err(StreamingError::Closed(closed)),
         }
+    }
+
+    fn backoff(&self) -> Option<Backoff> {
+        Some(Backoff::new(std::iter::repeat(RETRY_PAUSE)))
     }
 
     async fn transfer_leader(
