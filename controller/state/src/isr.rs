@@ -2,7 +2,7 @@
 
 use millrace_metadata::command::{IsrChange, IsrState};
 use millrace_metadata::record::Nodes;
-use millrace_metadata::{ApiError, ErrorCode, Image, NodeId, PartitionImage, TopicId};
+use millrace_metadata::{ApiError, BrokerImage, DirId, ErrorCode, Image, NodeId, PartitionImage, TopicId};
 
 use crate::change::Change;
 use crate::{Defaults, Draft};
@@ -72,8 +72,10 @@ fn check(image: &Image, broker: NodeId, partition: &PartitionImage, change: &Isr
     if change.recovering && (nodes.len() > 1 || !partition.recovering) {
         return refuse(ErrorCode::InvalidRequest);
     }
+    // A replica whose directory has failed may have been up to date before: its leader cannot know.
+    let works = |b: &BrokerImage| partition.dir_of(b.id).is_some_and(|d| d == DirId::UNASSIGNED || b.dirs.contains(&d));
     let eligible = |(node, epoch): &(NodeId, i64)| {
-        image.broker(*node).is_some_and(|b| b.is_active() && (*epoch == -1 || *epoch == b.epoch))
+        image.broker(*node).is_some_and(|b| b.is_active() && works(b) && (*epoch == -1 || *epoch == b.epoch))
     };
     if !change.isr.iter().all(eligible) {
         return refuse(ErrorCode::IneligibleReplica);

@@ -1,6 +1,8 @@
 //! Brokers come, live and go; features and producer ids.
 
-use millrace_metadata::command::{FeatureChange, FeatureChangeKind, HeartbeatState, NewTopic, ProducerIdBlock};
+use millrace_metadata::command::{
+    FeatureChange, FeatureChangeKind, HeartbeatState, IsrChange, NewTopic, ProducerIdBlock,
+};
 use millrace_metadata::record::BrokerRegistration;
 use millrace_metadata::{Command, DirId, ErrorCode, Reply, features};
 
@@ -157,6 +159,19 @@ fn a_failed_directory_takes_only_its_replicas() {
     assert_eq!(cluster.image.broker(3).unwrap().dirs, [dirs[1]]);
     assert_eq!((cluster.partition("a").leader, cluster.partition("b").leader), (1, 3));
     assert!(!cluster.partition("a").isr.contains(&3));
+    // Its leader may still take it for a replica that has everything.
+    let partition = cluster.partition("a").clone();
+    let change = IsrChange {
+        topic: cluster.image.topic_id("a").unwrap(),
+        partition: 0,
+        leader_epoch: partition.leader_epoch,
+        partition_epoch: partition.partition_epoch,
+        isr: vec![(1, cluster.epoch(1)), (3, cluster.epoch(3))],
+        recovering: false,
+    };
+    let command = Command::AlterPartition { broker: 1, broker_epoch: cluster.epoch(1), changes: vec![change] };
+    let Reply::AlterPartition(Ok(mut results)) = cluster.run(&command) else { panic!("wrong reply") };
+    assert_eq!(code(results.remove(0).1), Some(ErrorCode::IneligibleReplica));
 }
 
 #[test]

@@ -311,12 +311,7 @@ fn change_isr(cluster: &mut Cluster, topic: &str, members: u8) {
     if partition.leader == NO_NODE {
         return;
     }
-    // A replica whose directory has failed does not fetch.
-    let fetches = |r: &NodeId| {
-        let dir = partition.dir_of(*r).unwrap();
-        cluster.image.broker(*r).is_some_and(|b| dir == DirId::UNASSIGNED || b.dirs.contains(&dir))
-    };
-    let wanted = |(i, r): &(usize, &NodeId)| (members & (1 << i) != 0 && fetches(r)) || **r == partition.leader;
+    let wanted = |(i, r): &(usize, &NodeId)| members & (1 << i) != 0 || **r == partition.leader;
     let chosen = partition.replicas.iter().enumerate().filter(wanted);
     let change = IsrChange {
         topic: found.id,
