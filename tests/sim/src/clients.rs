@@ -73,7 +73,7 @@ pub struct Producer {
 impl Client {
     pub fn producer(number: u64, (topic, partition): (String, i32), idempotent: bool) -> Client {
         let id = number as i64 * 1_000;
-        let acks = if !idempotent && number % 3 == 0 { 1 } else { -1 };
+        let acks = if !idempotent && number.is_multiple_of(3) { 1 } else { -1 };
         let producer = Producer { idempotent, acks, number, id, ..Producer::default() };
         Client { topic, partition, leader: None, busy: false, work: Work::Produce(producer) }
     }

@@ -37,12 +37,15 @@ struct Offsets {
     now_ms: Arc<AtomicI64>,
 }
 
+/// An offset that was committed or looked up.
+type Answer = BoxFuture<'static, Result<i64, Refusal>>;
+
 /// A coordinator with its clock.
 pub struct Groups {
     pub coordinator: GroupCoordinator,
     now_ms: Arc<AtomicI64>,
     /// Whose calls wait for which partition.
-    waits: Vec<(CallId, i32, BoxFuture<'static, Result<i64, Refusal>>)>,
+    waits: Vec<(CallId, i32, Answer)>,
 }
 
 impl Groups {

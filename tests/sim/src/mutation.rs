@@ -15,8 +15,6 @@ pub enum Mutation {
     NoEpochs,
     /// The controller takes in-sync sets of leaders that are not leaders any more.
     StaleLeaders,
-    /// The controller does not ask which incarnation of a broker caught up.
-    AnyIncarnation,
     /// Anybody is elected when nobody leads.
     ElectsAnybody,
     /// A leader acknowledges what it has itself.
@@ -49,9 +47,6 @@ impl Mutation {
         };
         for change in &mut changes {
             let known = image.topic_by_id(&change.topic).and_then(|t| t.partition(change.partition));
-            if self == Mutation::AnyIncarnation {
-                change.isr.iter_mut().for_each(|(_, epoch)| *epoch = -1);
-            }
             if let Some(known) = known.filter(|k| self == Mutation::StaleLeaders && k.has_leader()) {
                 (change.leader_epoch, change.partition_epoch) = (known.leader_epoch, known.partition_epoch);
                 broker = known.leader;

@@ -5,8 +5,6 @@ use millrace_metadata::NodeId;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-/// How long things go wrong and clients work, ms.
-pub const STORM_MS: u64 = 6_000;
 /// How long everything may take to be whole again afterwards, ms.
 pub const CALM_MS: u64 = 20_000;
 
@@ -140,13 +138,15 @@ pub struct Plan {
     pub lag_ms: u64,
     /// `replica.lag.time.max.ms`.
     pub replica_lag_ms: i64,
+    /// How long things go wrong and clients work, ms.
+    pub storm_ms: u64,
     pub faults: Vec<Planned>,
 }
 
 impl Plan {
     pub fn of(seed: u64) -> Plan {
         let rng = &mut StdRng::seed_from_u64(seed ^ 0x706c_616e);
-        let brokers = rng.random_range(3..=4);
+        let brokers = *pick(&[3, 3, 4, 5], rng);
         let topics: Vec<TopicPlan> = (0..rng.random_range(1..=2)).map(|i| topic(i, rng)).collect();
         let mut plan = Plan {
             brokers,
@@ -160,15 +160,16 @@ impl Plan {
             sync_us: *pick(&[200, 2_000, 10_000], rng),
             lag_ms: *pick(&[2, 20, 200], rng),
             replica_lag_ms: *pick(&[400, 1_000], rng),
+            storm_ms: *pick(&[6_000, 6_000, 6_000, 15_000], rng),
             faults: Vec::new(),
         };
         if plan.groups > 0 {
             plan.topics.push(offsets_topic(rng));
         }
-        let count = rng.random_range(3..=14);
+        let count = rng.random_range(3..=14) * plan.storm_ms / 6_000;
         for _ in 0..count {
             let fault = fault(&plan, rng);
-            plan.faults.push(Planned { at_ms: rng.random_range(300..STORM_MS), fault });
+            plan.faults.push(Planned { at_ms: rng.random_range(300..plan.storm_ms), fault });
         }
         plan.faults.sort_by_key(|f| f.at_ms);
         plan

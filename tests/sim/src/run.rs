@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use crate::check::Violation;
 use crate::mutation::Mutation;
-use crate::plan::{CALM_MS, Plan, STORM_MS};
+use crate::plan::{CALM_MS, Plan};
 use crate::trace::Trace;
 use crate::world::{Event, World};
 
@@ -60,7 +60,7 @@ pub fn run_plan(seed: u64, plan: Plan, mutation: Option<Mutation>, trace: bool) 
     let violation = match result {
         Ok(Ok(())) => {
             let (events, acknowledged, read) = (world.events, world.check.acknowledged, world.check.read);
-            let calm_ms = (world.now / 1000).saturating_sub(STORM_MS);
+            let calm_ms = (world.now / 1000).saturating_sub(world.plan.storm_ms);
             return Ok(Stats { events, acknowledged, read, elections: world.check.elections, calm_ms });
         }
         Ok(Err(violation)) => violation,
@@ -81,9 +81,10 @@ fn play(world: &mut World) -> Result<(), Violation> {
     world.create_topics()?;
     world.add_clients();
     world.plan_faults();
-    world.run_until(STORM_MS * 1000)?;
+    let storm_ms = world.plan.storm_ms;
+    world.run_until(storm_ms * 1000)?;
     world.calm()?;
-    let end = (STORM_MS + CALM_MS) * 1000;
+    let end = (storm_ms + CALM_MS) * 1000;
     loop {
         let until = world.now + LOOK_US;
         world.run_until(until)?;

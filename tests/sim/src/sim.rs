@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod calls;
+mod cases;
 mod check;
 mod clients;
 mod controller;
