@@ -13,7 +13,7 @@ use openraft::Config;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::active::Active;
@@ -22,7 +22,7 @@ use crate::attend::Reception;
 use crate::change::{Change, Kind, NewVoter, VoterId, change};
 use crate::compact::{ENTRIES_KEPT, Growth, RECORDS_MAX};
 use crate::contacts::{Contacts, Places};
-use crate::decider::{Asker, Decider, leading_term};
+use crate::decider::{Ask, Asker, Decider, leading_term};
 use crate::describe::add_observers;
 use crate::duties::Duties;
 use crate::feed::Feed;
@@ -180,19 +180,7 @@ impl Controller {
         let (asker, asks) = Asker::new(id);
         let clock = Steady::new();
         let presence = Arc::new(Presence::new(clock, options.duties.suspicion_grace_ms));
-        let decider = Decider {
-            raft: raft.clone(),
-            asks,
-            images: images.clone(),
-            defaults: options.defaults.clone(),
-            sessions: Sessions::new(options.broker_session_timeout_ms),
-            presence: Arc::clone(&presence),
-            duties: Duties::new(options.duties),
-            rng,
-            clock,
-            led: 0,
-            leads: false,
-        };
+        let decider = decider(&options, &raft, (asks, images.clone()), &presence, (rng, clock));
         let (standing, standings) = watch::channel(Standing::default());
         let mut tasks = vec![tokio::spawn(decider.run()), tokio::spawn(compact(raft.clone(), growth))];
         tasks.push(tokio::spawn(follow(raft.clone(), standing)));
@@ -200,14 +188,7 @@ impl Controller {
         if let Some(listener) = &options.listener {
             let listener = listen(listener).map_err(|e| failed(&e))?;
             let (stop, stopping) = watch::channel(());
-            let teller = Teller {
-                cluster: Arc::clone(&cluster),
-                feed,
-                images: images.clone(),
-                standings: standings.clone(),
-                stopping: stopping.clone(),
-                room: Arc::new(Semaphore::new(WATCHERS_MAX)),
-            };
+            let teller = teller(&cluster, (feed, images.clone()), standings.clone(), stopping.clone());
             let reception = Reception {
                 asker: asker.clone(),
                 presence: Arc::clone(&presence),
@@ -412,6 +393,39 @@ async fn enter(kv: &Arc<dyn Kv>, options: &ControllerOptions, opened: &mut Opene
     let agreed = agree(kv, options, identity, listener).await?;
     identity.cluster_id = agreed.cluster_id;
     Ok(agreed.members.map_or(Entry::Wait, Entry::Begin))
+}
+
+/// The decision loop, before it runs.
+fn decider(
+    options: &ControllerOptions,
+    raft: &Raft,
+    (asks, images): (mpsc::Receiver<Ask>, watch::Receiver<Arc<Image>>),
+    presence: &Arc<Presence>,
+    (rng, clock): (StdRng, Steady),
+) -> Decider {
+    Decider {
+        raft: raft.clone(),
+        asks,
+        images,
+        defaults: options.defaults.clone(),
+        sessions: Sessions::new(options.broker_session_timeout_ms),
+        presence: Arc::clone(presence),
+        duties: Duties::new(options.duties),
+        rng,
+        clock,
+        led: 0,
+        leads: false,
+    }
+}
+
+fn teller(
+    cluster: &Arc<str>,
+    (feed, images): (Arc<Feed>, watch::Receiver<Arc<Image>>),
+    standings: watch::Receiver<Standing>,
+    stopping: watch::Receiver<()>,
+) -> Teller {
+    let room = Arc::new(Semaphore::new(WATCHERS_MAX));
+    Teller { cluster: Arc::clone(cluster), feed, images, standings, stopping, room }
 }
 
 fn places(options: &ControllerOptions) -> Places {
