@@ -118,7 +118,9 @@ impl Active {
     }
 
     async fn attempt(&self, command: &Command) -> Attempt {
-        if let Some(asker) = &self.local {
+        let leader = self.standings.borrow().leader;
+        // A controller that was deposed may still wait for what it proposed.
+        if let Some(asker) = self.local.as_ref().filter(|local| leader.is_none_or(|id| id == local.node)) {
             match asker.ask(command.clone()).await {
                 // Nothing was done here: another controller may do it.
                 Err(error) if error.code == ErrorCode::NotController => {}

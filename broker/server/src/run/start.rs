@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use millrace_controller::{Controller, ControllerLink};
+use millrace_controller::{Controller, ControllerLink, StartError as Refused};
 use millrace_groups::{GroupCoordinator, Now, Parts};
 use millrace_metadata::record::BrokerRegistration;
 use millrace_metadata::{DirId, Image};
@@ -107,7 +107,12 @@ async fn reach(
         let controller = tokio::spawn(starting).await.map_err(|error| part(&error))?;
         return Ok(ControllerLink::local(controller.map_err(|error| part(&error))?));
     }
-    ControllerLink::connect(options::remote_options(config, cluster_id)).await.map_err(|error| part(&error))
+    ControllerLink::connect(options::remote_options(config, cluster_id)).await.map_err(|error| match error {
+        Refused::WrongCluster { found, wanted, .. } => part(&format!(
+            "the controllers belong to cluster {found}, and this broker to {wanted}; correct controller.quorum.bootstrap.servers or controller.quorum.voters, or choose other directories with log.dirs"
+        )),
+        error => part(&error),
+    })
 }
 
 /// Opens the stores while the controllers elect one of them, if it is known which cluster this is; else they say it
