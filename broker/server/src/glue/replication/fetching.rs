@@ -69,6 +69,10 @@ struct FetchTask {
 impl FetchTask {
     /// Waits until there may be something to fetch.
     async fn rest(&self) {
+        if !self.fetcher.is_synced() {
+            // A partition was assigned whose end is not durable yet: that is waited for, not another assignment.
+            return;
+        }
         let now = self.parts.clock.steady_ms();
         let backoff = async {
             match self.fetcher.wake_at() {
