@@ -134,6 +134,7 @@ public final class Tools {
         data();
         groups();
         cluster();
+        if (IDS.split(",").length >= 3) severalBrokers();
         tool("topic_delete", "", TOOLS + "TopicCommand", "--bootstrap-server", ADDRESS, "--delete", "--topic", TOPIC);
         OUT.flush();
         Runtime.getRuntime().halt(failed == 0 ? 0 : 1);
@@ -220,5 +221,29 @@ public final class Tools {
         tool("reassign_execute", "Successfully started", TOOLS + "reassign.ReassignPartitionsCommand", s, ADDRESS, "--execute", "--reassignment-json-file", move);
         tool("reassign_verify", "is completed", TOOLS + "reassign.ReassignPartitionsCommand", s, ADDRESS, "--verify", "--reassignment-json-file", move);
         tool("reassign_list", "No partition reassignments", TOOLS + "reassign.ReassignPartitionsCommand", s, ADDRESS, "--list");
+    }
+
+    /** What makes sense with three brokers only. */
+    private static void severalBrokers() throws Exception {
+        String s = "--bootstrap-server", topic = TOPIC + "-m", reassign = TOOLS + "reassign.ReassignPartitionsCommand", topics = TOOLS + "TopicCommand";
+        String a = IDS.split(",")[0], b = IDS.split(",")[1], c = IDS.split(",")[2];
+        tool("topic_describe_in_sync", "Partition: 0\\s+Leader: \\d+\\s+Replicas: \\d+,\\d+,\\d+\\s+Isr: \\d+,\\d+,\\d+", topics, s, ADDRESS, "--describe", "--topic", TOPIC);
+        tool("topic_create_assigned", "Created topic", topics, s, ADDRESS, "--create", "--topic", topic, "--replica-assignment", a + ":" + b + "," + b + ":" + c);
+        tool("topic_alter_assigned", "", topics, s, ADDRESS, "--alter", "--topic", topic, "--partitions", 3, "--replica-assignment", a + ":" + b + "," + b + ":" + c + "," + c + ":" + a);
+        tool("topic_describe_assigned", "Partition: 2\\s+Leader: " + c + "\\s+Replicas: " + c + "," + a + "\\s", topics, s, ADDRESS, "--describe", "--topic", topic);
+        with("console_producer_assigned", "", TOOLS + "ConsoleProducer", "x\n".repeat(1000), s, ADDRESS, "--topic", topic, "--command-property", "acks=all");
+        Path move = file("{\"version\":1,\"partitions\":[{\"topic\":\"" + topic + "\",\"partition\":0,\"replicas\":[" + c + "," + b + "]},{\"topic\":\"" + topic + "\",\"partition\":1,\"replicas\":[" + a + "]}]}");
+        tool("reassign_throttled", "Successfully started", reassign, s, ADDRESS, "--execute", "--throttle", 10000000, "--reassignment-json-file", move);
+        tool("reassign_describe_moved", "Partition: 0\\s+Leader: \\d+\\s+Replicas: " + c + "," + b + "\\s", topics, s, ADDRESS, "--describe", "--topic", topic);
+        tool("reassign_describe_fewer", "Partition: 1\\s+Leader: " + a + "\\s+Replicas: " + a + "\\s+Isr: " + a + "\\s", topics, s, ADDRESS, "--describe", "--topic", topic);
+        tool("reassign_throttled_verify_list", "Clearing broker-level throttles", reassign, s, ADDRESS, "--verify", "--reassignment-json-file", move);
+        tool("leader_election_one", "", TOOLS + "LeaderElectionCommand", s, ADDRESS, "--election-type", "preferred", "--topic", topic, "--partition", 0);
+        tool("leader_election_describe", "Partition: 0\\s+Leader: " + c + "\\s", topics, s, ADDRESS, "--describe", "--topic", topic);
+        tool("leader_election_unclean", "Valid replica already elected", TOOLS + "LeaderElectionCommand", s, ADDRESS, "--election-type", "unclean", "--topic", topic, "--partition", 0);
+        tool("quorum_voters", "CurrentVoters:.*\"id\": " + a + ",.*\"id\": " + b + ",.*\"id\": " + c + ",", TOOLS + "MetadataQuorumCommand", s, ADDRESS, "describe", "--status");
+        tool("cluster_endpoints_fenced", "unfenced", TOOLS + "ClusterTool", "list-endpoints", s, ADDRESS, "--include-fenced-brokers");
+        tool("features_downgrade", "was downgraded to 0", TOOLS + "FeatureCommand", s, ADDRESS, "downgrade", "--feature", "eligible.leader.replicas.version=0");
+        tool("features_upgrade", "was upgraded to 1", TOOLS + "FeatureCommand", s, ADDRESS, "upgrade", "--feature", "eligible.leader.replicas.version=1");
+        tool("topic_delete_assigned", "", topics, s, ADDRESS, "--delete", "--topic", topic);
     }
 }
