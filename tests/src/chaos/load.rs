@@ -100,8 +100,12 @@ impl Cx {
     }
 
     pub fn complain(&self, what: String) {
-        eprintln!("{:8.3} complaint: {what}", self.since().as_secs_f64());
-        self.complaints.lock().unwrap_or_else(|e| e.into_inner()).push(what);
+        const KEPT: usize = 20;
+        let mut complaints = self.complaints.lock().unwrap_or_else(|e| e.into_inner());
+        if complaints.len() < KEPT {
+            eprintln!("{:8.3} complaint: {what}", self.since().as_secs_f64());
+            complaints.push(what);
+        }
     }
 
     /// Settings that every client of librdkafka has here.
