@@ -156,7 +156,7 @@ impl Bench {
         let routes = routes(&cluster)?;
         let total = (gigabytes * GB) as u64;
         let load = Load { routes: &routes, topic: TOPIC, batch: BATCH, per_request: 1, total, stop: None };
-        load::produce(&load, &self.options)?;
+        load::produce(&load, &self.options).with_context(|| cluster.logs())?;
         let alone = self.run_for(&mut cluster, &load, |_| std::thread::sleep(BEFORE))?;
         let held = cluster.connect(leaders[0])?.log_bytes(TOPIC)?;
         let begin = Instant::now();
