@@ -29,7 +29,7 @@ pub struct Address {
 /// How connections to leaders are made (`replica.socket.*`).
 #[derive(Debug, Clone, Copy)]
 pub struct SocketOptions {
-    /// Longest wait for an answer beyond the time that the leader may hold a fetch.
+    /// Longest silence beyond the time that the leader may hold a fetch.
     pub timeout: Duration,
     /// Bytes; `None` leaves it to the system.
     pub receive_buffer: Option<usize>,
@@ -103,8 +103,7 @@ impl FetchLink {
     /// # Errors
     /// After one the connection cannot be used.
     pub async fn receive(&mut self, max_wait: Duration) -> Result<FollowerFetched, LinkError> {
-        let patience = self.timeout + max_wait;
-        let frame = tokio::time::timeout(patience, self.frame()).await.map_err(|_| LinkError::Timeout(patience))??;
+        let frame = self.frame(self.timeout + max_wait).await?;
         let (correlation_id, answer) = FollowerFetched::decode_frame(frame)?;
         if correlation_id != self.correlation_id {
             return Err(LinkError::Correlation);
@@ -117,7 +116,8 @@ impl FetchLink {
         self.size.is_some() || !self.arrived.is_empty()
     }
 
-    async fn frame(&mut self) -> Result<Bytes, LinkError> {
+    /// Waits for `patience` each time, so that a long answer over a slow way arrives.
+    async fn frame(&mut self, patience: Duration) -> Result<Bytes, LinkError> {
         loop {
             if self.size.is_none() {
                 self.size = take_frame_size(&mut self.arrived, MAX_ANSWER_BYTES)?;
@@ -132,7 +132,8 @@ impl FetchLink {
             };
             self.arrived.reserve(wanted.min(READ_AHEAD_BYTES));
             let mut room = (&mut self.arrived).limit(wanted);
-            if self.stream.read_buf(&mut room).await? == 0 {
+            let reading = tokio::time::timeout(patience, self.stream.read_buf(&mut room)).await;
+            if reading.map_err(|_| LinkError::Timeout(patience))?? == 0 {
                 return Err(LinkError::Io(io::ErrorKind::UnexpectedEof.into()));
             }
         }
