@@ -146,7 +146,7 @@ impl Active {
 
     async fn take_in(&self, answer: pb::SubmitReply) -> Attempt {
         if let Some(error) = answer.error {
-            let error = error_from_pb(error).unwrap_or_else(|e| unknown(e));
+            let error = error_from_pb(error).unwrap_or_else(unknown);
             let not_done = error.code == ErrorCode::NotController;
             return if not_done { Attempt::NotDone(error) } else { Attempt::Answered(Err(error)) };
         }
@@ -177,7 +177,7 @@ impl Active {
         let answer = tokio::time::timeout(IMAGE_WAIT, asked).await.map_err(|_| not_controller())?;
         let reply = answer.map_err(|_| not_controller())?.into_inner();
         match reply.error {
-            Some(error) => Err(error_from_pb(error).unwrap_or_else(|e| unknown(e))),
+            Some(error) => Err(error_from_pb(error).unwrap_or_else(unknown)),
             None => quorum_from_pb(reply).map_err(unknown),
         }
     }

@@ -37,7 +37,12 @@ pub struct Attendance {
 
 enum Way {
     Local(Asker),
-    Remote { at: RaftId, out: mpsc::Sender<pb::Heartbeat>, answers: Streaming<pb::AttendReply>, newest: Arc<AtomicU64> },
+    Remote {
+        at: RaftId,
+        out: mpsc::Sender<pb::Heartbeat>,
+        answers: Box<Streaming<pb::AttendReply>>,
+        newest: Arc<AtomicU64>,
+    },
 }
 
 fn gone(what: impl std::fmt::Display) -> ApiError {
@@ -64,7 +69,7 @@ impl Attendance {
         let (out, beats) = mpsc::channel(QUEUE);
         let opening = client.attend(addressed(stream(beats), cluster, at));
         let opened = tokio::time::timeout(OPEN_WAIT, opening).await.map_err(|_| gone("no answer in time"))?;
-        let answers = opened.map_err(|status| gone(status.message()))?.into_inner();
+        let answers = Box::new(opened.map_err(|status| gone(status.message()))?.into_inner());
         Ok(Attendance { way: Way::Remote { at, out, answers, newest }, standings })
     }
 

@@ -41,7 +41,7 @@ use crate::pulse::Pulse;
 use crate::quorum::{QuorumInfo, quorum_info};
 use crate::raft::{Peer, Raft, raft_id};
 use crate::server::{Serving, serve};
-use crate::standing::{Standing, follow};
+use crate::standing::{Standing, died, follow};
 use crate::watch::{Teller, WATCHERS_MAX};
 
 /// How long a shutdown waits for the store to close.
@@ -314,6 +314,11 @@ impl Controller {
     /// Whether this node is the active controller, as far as it knows.
     pub fn leads(&self) -> bool {
         leading_term(&self.raft).is_some()
+    }
+
+    /// Returns why, when the metadata log failed: nothing is agreed or applied here any more until a restart.
+    pub async fn failed(&self) -> String {
+        died(&self.raft).await
     }
 
     /// The way to the active controller.

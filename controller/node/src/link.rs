@@ -121,6 +121,14 @@ impl ControllerLink {
         }
     }
 
+    /// Returns why, when a controller in this process failed for good.
+    pub async fn failed(&self) -> String {
+        match &self.way {
+            Way::Local(controller) => controller.failed().await,
+            Way::Remote(_) => std::future::pending().await,
+        }
+    }
+
     /// The controller of this process, if there is one.
     pub fn controller(&self) -> Option<&Controller> {
         match &self.way {

@@ -88,6 +88,19 @@ pub async fn follow(raft: Raft, out: watch::Sender<Standing>) {
     }
 }
 
+/// Returns why, when Raft stopped for good: it does not survive a log that cannot be written.
+pub async fn died(raft: &Raft) -> String {
+    let mut metrics = raft.metrics();
+    loop {
+        if let Err(fatal) = &metrics.borrow_and_update().running_state {
+            return fatal.to_string();
+        }
+        if metrics.changed().await.is_err() {
+            return "it stopped".to_owned();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -45,10 +45,7 @@ impl ControllerNode {
 
     /// Why the controller cannot go on, as soon as it cannot.
     pub async fn failed(&self) -> String {
-        let mut images = self.controller.images();
-        while images.changed().await.is_ok() {}
-        // Nobody applies metadata any more: its log failed.
-        "the metadata log failed".to_owned()
+        format!("the metadata log failed: {}; correct the cause and start again", self.controller.failed().await)
     }
 
     /// Hands the leadership over, if it has it, and stops.

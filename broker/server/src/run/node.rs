@@ -36,10 +36,7 @@ impl Node {
     /// Why the node cannot go on, as soon as it cannot.
     pub async fn failed(&self) -> StartError {
         match self {
-            Node::Broker(broker) => {
-                let why = broker.failed().await;
-                StartError::part("data directories", format!("{why}; there is no directory left to serve"))
-            }
+            Node::Broker(broker) => broker.failed().await,
             Node::Controller(controller) => StartError::part("controller", controller.failed().await),
         }
     }

@@ -278,8 +278,21 @@ impl Running {
         )
     }
 
-    /// Why the broker cannot go on, as soon as it cannot: all its data directories failed.
-    pub async fn failed(&self) -> String {
+    /// Why the broker cannot go on, as soon as it cannot: all its data directories failed, or the metadata log of the
+    /// controller in this process. Others take over once it is gone, and a supervisor can start it again.
+    pub async fn failed(&self) -> StartError {
+        tokio::select! {
+            why = self.directories_failed() => {
+                StartError::part("data directories", format!("{why}; there is no directory left to serve"))
+            }
+            why = self.broker.controller.failed() => {
+                let text = format!("the metadata log failed: {why}; correct the cause and start again");
+                StartError::part("controller", text)
+            }
+        }
+    }
+
+    async fn directories_failed(&self) -> String {
         const LOOK: Duration = Duration::from_millis(500);
         loop {
             let dirs = self.broker.replicas.dirs();
