@@ -8,6 +8,7 @@ mod meters;
 mod session;
 mod suspects;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,13 +84,14 @@ impl Replication {
         tasks.spawn(isr::keep(self.clone()));
         tasks.spawn(watch_lag(self.clone()));
         tasks.spawn(follow_settings(self.clone()));
-        let mut begun = 0;
+        let mut begun = BTreeSet::new();
         loop {
-            let all = self.replicas.fetchers().all();
-            for fetcher in all.iter().skip(begun) {
-                tasks.spawn(fetching::run(self.clone(), fetcher.clone()));
+            // They come sorted: a new one may stand before those that run already.
+            for fetcher in self.replicas.fetchers().all() {
+                if begun.insert((fetcher.leader(), fetcher.id())) {
+                    tasks.spawn(fetching::run(self.clone(), fetcher));
+                }
             }
-            begun = all.len();
             self.replicas.fetchers().added().await;
         }
     }

@@ -7,7 +7,7 @@ use millrace_log::record::{Record, put_record};
 use millrace_metadata::command::{Heartbeat, NewTopic};
 use millrace_metadata::config::TopicConfig;
 use millrace_metadata::record::{BrokerRegistration, Endpoint};
-use millrace_metadata::{Command, DirId, IncarnationId, Reply};
+use millrace_metadata::{Command, DirId, IncarnationId, PartitionImage, Record as Fact, Reply, TopicId};
 use millrace_replica::{AppendCx, DirSetup, LogDerive, Origin, Partition, ReplicaOptions};
 use millrace_store::{MemoryDisk, MemoryStore};
 use tokio::task::JoinHandle;
@@ -181,6 +181,41 @@ async fn a_silent_follower_leaves_the_in_sync_set_and_comes_back() {
     pair.in_sync(2).await;
     let end = pair.produce(0, 100);
     pair.committed(0, end).await;
+    fetching.abort();
+    pair.stop().await;
+}
+
+/// Resolves when every fetcher has tried its leader, which has no address, and pauses.
+async fn all_tried(replicas: &ReplicaManager, count: usize) {
+    let mut tried = BTreeSet::new();
+    let tries = async {
+        while tried.len() < count {
+            let all = replicas.fetchers().all();
+            tried.extend(all.iter().filter(|f| f.wake_at().is_some()).map(|f| f.leader()));
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(LONG, tries).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_leader_is_asked_whichever_comes_first() {
+    let pair = pair(1).await;
+    let store = MemoryStore::open(&MemoryDisk::new(), Arc::new(LogDerive)).unwrap();
+    let dir = DirSetup { path: "/third".into(), id: DirId([8; 16]), store: Ok(Arc::new(store)) };
+    let replicas = Arc::new(ReplicaManager::start(ReplicaOptions { node_id: FOLLOWER, dirs: vec![dir] }));
+    let topic = TopicId([1; 16]);
+    let mut image = Image::at(1, 1);
+    image.apply(&Fact::Topic { name: TOPIC.to_owned(), id: topic });
+    let images = watch::channel(Arc::new(image.clone()));
+    let third = Replication { replicas: replicas.clone(), images: images.1, ..pair.follower.clone() };
+    let fetching = tokio::spawn(third.run());
+    for (index, leader) in (0..).zip([7, 5, 6]) {
+        let partition = PartitionImage::new(&[leader, FOLLOWER], &[DirId::ZERO; 2]);
+        image.apply(&Fact::Partition { topic, index, partition: Box::new(partition) });
+        replicas.apply(&Arc::new(image.clone()), &|_| Arc::new(TopicConfig::default()));
+        all_tried(&replicas, index as usize + 1).await;
+    }
     fetching.abort();
     pair.stop().await;
 }
