@@ -48,7 +48,9 @@ pub(crate) fn register(
     let vanished: Vec<DirId> = vanished.into_iter().filter(|d| !registration.dirs.contains(d)).collect();
     if same.is_none() {
         leave(draft, id, unclean, cx.defaults);
-        forget_lost(draft, id, !vanished.is_empty(), cx.defaults);
+        let known = |dir: &DirId| existing.as_ref().is_none_or(|b| b.dirs.contains(dir));
+        let replaced = !registration.dirs.iter().all(known);
+        forget_lost(draft, id, Lost { vanished: !vanished.is_empty(), replaced }, cx.defaults);
     } else {
         leave_dirs(draft, id, &vanished, cx.defaults);
     }
@@ -101,19 +103,31 @@ fn leave(draft: &mut Draft, id: NodeId, unclean: bool, defaults: &Defaults) {
     }
 }
 
+/// What became of the directories that a broker had before.
+#[derive(Debug, Clone, Copy)]
+struct Lost {
+    /// One that was online is gone: what was not yet known to be elsewhere may have been there.
+    vanished: bool,
+    /// It has one that it did not have: replicas of the lost one start again there. Until the broker says where, their
+    /// directory is open, so that a copy made there meanwhile is not taken for one in the lost directory.
+    replaced: bool,
+}
+
 /// What a broker kept in a directory that it comes back without is lost, however cleanly it was stopped: a replica that
-/// starts again in another directory starts with nothing. `vanished`: a directory that was online is gone, and what was
-/// not yet known to be elsewhere may have been there.
-fn forget_lost(draft: &mut Draft, id: NodeId, vanished: bool, defaults: &Defaults) {
+/// starts again in another directory starts with nothing.
+fn forget_lost(draft: &mut Draft, id: NodeId, how: Lost, defaults: &Defaults) {
     let Some(broker) = draft.image().broker(id).cloned() else {
         return;
     };
     let lost = |p: &PartitionImage| match p.dir_of(id) {
-        Some(DirId::UNASSIGNED) => vanished,
+        Some(DirId::UNASSIGNED) => how.vanished,
         Some(dir) => !broker.dirs.contains(&dir),
         None => false,
     };
-    sweep(draft, defaults, |p| p.elr.contains(&id) && lost(p), |c| c.unclean_shutdown(id));
+    sweep(draft, defaults, lost, |change| match how.replaced {
+        true => change.lost(id).dir(id, DirId::UNASSIGNED),
+        false => change.lost(id),
+    });
 }
 
 fn change_broker(broker: &BrokerImage, fenced: Option<bool>, in_controlled_shutdown: Option<bool>) -> Record {

@@ -37,6 +37,8 @@ pub(crate) struct Change<'a> {
     dirs: Vec<(NodeId, DirId)>,
     /// A replica that may have lost what it held in sync.
     unclean_shutdown: Option<NodeId>,
+    /// A replica whose disk is gone.
+    lost: Option<NodeId>,
 }
 
 struct Elected {
@@ -64,6 +66,7 @@ impl<'a> Change<'a> {
             recovering: partition.recovering,
             dirs: Vec::new(),
             unclean_shutdown: None,
+            lost: None,
         })
     }
 
@@ -86,6 +89,13 @@ impl<'a> Change<'a> {
         self.unclean_shutdown = Some(node);
         self.elr.retain(|r| *r != node);
         self.without(node)
+    }
+
+    /// What the replica held is gone with its directory: nobody may wait for it, or turn to it as the last leader
+    /// while another replica still has something.
+    pub fn lost(mut self, node: NodeId) -> Self {
+        self.lost = Some(node).filter(|_| self.replicas.len() > 1);
+        self.unclean_shutdown(node)
     }
 
     pub fn assignment(mut self, replicas: Nodes, adding: Nodes, removing: Nodes) -> Self {
@@ -203,6 +213,7 @@ impl<'a> Change<'a> {
             && self.elr_enabled
             && self.isr.is_empty()
             && self.elr.is_empty()
+            && self.lost != Some(last)
             && self.replicas.contains(&last)
             && self.acceptable(last)
         {
@@ -243,7 +254,9 @@ impl<'a> Change<'a> {
         let emptied = delta.isr.as_ref().is_some_and(|isr| isr.is_empty());
         if emptied && leader != NO_NODE && known[..] != [leader] {
             delta.last_known_elr = Some(Nodes::from_slice(&[leader]));
-        } else if delta.leader.unwrap_or(leader) != NO_NODE && !known.is_empty() {
+        } else if !known.is_empty()
+            && (delta.leader.unwrap_or(leader) != NO_NODE || self.lost.is_some_and(|node| known.contains(&node)))
+        {
             delta.last_known_elr = Some(Nodes::new());
         }
     }

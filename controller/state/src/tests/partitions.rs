@@ -157,6 +157,24 @@ fn what_was_in_a_lost_directory_is_not_eligible() {
 }
 
 #[test]
+fn a_replaced_disk_is_not_led_from_while_others_have_something() {
+    let mut cluster = Cluster::of(2);
+    cluster.assigned("a", &[2, 1]);
+    cluster.assigned("alone", &[2]);
+    shrink(&mut cluster, "a", &[2]);
+    cluster.fence(2);
+    let replaced = BrokerRegistration { dirs: vec![DirId([99; 16])], ..registration(2, 2) };
+    cluster.register(replaced, false).unwrap();
+    cluster.beat(2, |_| {});
+    assert_eq!(cluster.partition("a").leader, -1);
+    assert!(cluster.partition("a").last_known_elr.is_empty());
+    // Where the log lies now is for the broker to say: a second start with the same disk loses nothing more.
+    assert_eq!(cluster.partition("a").dir_of(2), Some(DirId::UNASSIGNED));
+    // Nobody else has anything of this one.
+    assert_eq!(cluster.partition("alone").leader, 2);
+}
+
+#[test]
 fn a_dead_last_known_leader_is_not_elected() {
     let mut cluster = Cluster::of(2);
     cluster.assigned("a", &[1, 2]);
