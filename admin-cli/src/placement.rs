@@ -11,7 +11,7 @@ pub struct Placed {
 }
 
 /// Replaces `leaving` in every partition that it holds: first by brokers on racks that the partition does not use yet,
-/// among them by the one that holds least. `targets` are the brokers that may take replicas, with their racks.
+/// among them by the one that leads least, where the leader is replaced, and then by the one that holds least. `targets` are the brokers that may take replicas, with their racks.
 ///
 /// # Errors
 /// The first partition for which there is no other broker.
@@ -61,7 +61,7 @@ mod tests {
     fn replicas_go_to_those_that_hold_least_and_keep_their_place() {
         let all = [placed(0, &[1, 2]), placed(1, &[2, 1]), placed(2, &[2, 3]), placed(3, &[1, 2])];
         let moved = drain(&all, 1, &brokers(&[(1, ""), (2, ""), (3, ""), (4, "")])).unwrap();
-        assert_eq!(moved, [placed(0, &[3, 2]), placed(1, &[2, 4]), placed(3, &[4, 2])]);
+        assert_eq!(moved, [placed(0, &[4, 2]), placed(1, &[2, 3]), placed(3, &[3, 2])]);
     }
 
     #[test]

@@ -105,8 +105,8 @@ fn bad_settings_are_named() {
     refuses(with(&["num.partitions=many"]), &["num.partitions=many", "not a 32-bit integer"]);
     refuses(with(&["node.id=1", "broker.id=2"]), &["node.id=1", "broker.id=2"]);
     refuses(with(&["listeners=SSL://localhost:9093"]), &["listeners", "TLS", "PLAINTEXT"]);
-    refuses(with(&["controller.quorum.voters=1@a:1,2@b:1"]), &["controller.quorum.voters", "name only this node"]);
-    refuses(with(&["process.roles=controller"]), &["process.roles=controller", "broker,controller"]);
+    refuses(with(&["controller.quorum.voters=1@a:1,2@b:1"]), &["controller.listener.names", "CONTROLLER://:9093"]);
+    refuses(with(&["process.roles=controller"]), &["process.roles=controller", "remove listener PLAINTEXT"]);
     refuses(with(&["log.cleanup.policy=compact"]), &["log.cleanup.policy=compact", "delete"]);
     refuses(
         with(&["authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer"]),

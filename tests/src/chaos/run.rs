@@ -86,7 +86,7 @@ fn faults_and_verdict(chaos: &Chaos, cluster: &mut Cluster, story: &mut Story) -
     anyhow::ensure!(complaints.is_empty(), "clients complain:\n{}", complaints.join("\n"));
     let mut alarms = cluster.alarms();
     if chaos.kinds.contains(&Kind::DiskFull) {
-        const EXPECTED: [&str; 3] = ["disk full", "No space left", "os error 28"];
+        const EXPECTED: [&str; 4] = ["disk full", "no space left", "No space left", "os error 28"];
         alarms.retain(|line| !EXPECTED.iter().any(|part| line.contains(part)));
     }
     anyhow::ensure!(alarms.is_empty(), "nodes printed:\n{}", alarms.join("\n"));

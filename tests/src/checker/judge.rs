@@ -19,6 +19,9 @@ pub fn check(history: &History) -> Vec<Violation> {
     out
 }
 
+/// From the election of a leader to the first acknowledged record of its own epoch, at most.
+const HAND_OVER: u64 = 2_000_000_000;
+
 /// Checks the log by itself and returns where each record stands.
 fn log(history: &History, sends: &BTreeMap<Id, &Send>, out: &mut Vec<Violation>) -> BTreeMap<Id, Logged> {
     let mut places = BTreeMap::new();
@@ -135,20 +138,14 @@ fn ends(history: &History, places: &BTreeMap<Id, Logged>, out: &mut Vec<Violatio
     }
 }
 
-/// Both lists are in order of time.
+/// Acknowledgements are in order of time. A record that one leader wrote may be acknowledged by the next one, to a
+/// producer that sent it again: what was acknowledged shortly before the first record of a newer epoch, or after it, does
+/// not bind a leader of an older epoch.
 fn stale(list: &[End], acks: &[(u64, At, i32)], out: &mut Vec<Violation>) {
-    let mut known = 0;
-    // The largest acknowledged offset of each epoch so far.
-    let mut largest: BTreeMap<i32, At> = BTreeMap::new();
     for end in list {
-        while let Some((_, at, epoch)) = acks.get(known).filter(|(moment, ..)| *moment < end.begun) {
-            let top = largest.entry(*epoch).or_insert(*at);
-            if at.offset > top.offset {
-                *top = *at;
-            }
-            known += 1;
-        }
-        let newest = largest.range(..=end.epoch).map(|(_, at)| *at).max_by_key(|at| at.offset);
+        let succeeded = acks.iter().find(|(_, _, epoch)| *epoch > end.epoch).map_or(u64::MAX, |(moment, ..)| *moment);
+        let known = acks.iter().take_while(|(moment, ..)| *moment < end.begun && *moment + HAND_OVER <= succeeded);
+        let newest = known.filter(|(_, _, epoch)| *epoch <= end.epoch).map(|(_, at, _)| *at).max_by_key(|at| at.offset);
         if let Some(acknowledged) = newest.filter(|at| end.offset <= at.offset) {
             out.push(Violation::StaleEnd { end: *end, acknowledged });
         }

@@ -8,7 +8,7 @@ const PRODUCERS: u32 = 3;
 const PARTITIONS: i32 = 2;
 const NUMBERS: u64 = 8;
 /// Moments between two sends.
-const STEP: Moment = 10;
+const STEP: Moment = 1_000_000_000;
 
 /// Three producers in two partitions, a change of the leader in the middle, and one send of each outcome.
 fn good() -> History {
@@ -122,6 +122,24 @@ fn a_good_history_passes() {
 }
 
 #[test]
+fn a_deposed_leader_does_not_answer_for_what_its_successor_acknowledged() {
+    let mut history = good();
+    // The last record that the old leader wrote is acknowledged by the new one.
+    let last = history.log.iter().rfind(|l| l.epoch == 4 && l.at.partition == 0).unwrap().at;
+    let first = history.log.iter().find(|l| l.epoch == 5 && l.at.partition == 0).unwrap().at.id;
+    let taken_over = history.sends.iter().find(|s| s.id == first).unwrap().begun;
+    let send = history.sends.iter_mut().find(|s| s.id == last.id).unwrap();
+    send.outcome = Outcome::Acknowledged { offset: last.offset, at: taken_over };
+    history.ends.retain(|end| end.partition != 0 || end.epoch != 4 || end.offset <= last.offset);
+    let begun = taken_over + 10 * STEP;
+    history.ends.push(End { partition: 0, epoch: 4, offset: last.offset, begun, ended: begun + 1 });
+    assert_eq!(check(&history), []);
+    // One of the new epoch would have to know of it.
+    history.ends.last_mut().unwrap().epoch = 5;
+    assert!(check(&history).iter().any(|violation| matches!(violation, Violation::StaleEnd { .. })));
+}
+
+#[test]
 fn every_damage_is_seen() {
     for (n, (class, damage)) in DAMAGES.iter().enumerate() {
         let mut history = good();
@@ -148,8 +166,8 @@ fn events_that_overlap_promise_nothing() {
     history.commits.push(Commit { kind: CommitKind::Found, ..history.commits[0] });
     let last = history.commits.len() - 1;
     history.commits[last].begun = commit.begun.min(history.commits[0].ended);
-    history.commits[last].ended = 5_000;
-    history.ends.push(End { offset: 0, begun: 1, ended: 5_000, ..end });
+    history.commits[last].ended = 500 * STEP;
+    history.ends.push(End { offset: 0, begun: 1, ended: 500 * STEP, ..end });
     assert_eq!(check(&history), []);
 }
 
