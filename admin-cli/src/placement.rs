@@ -11,7 +11,8 @@ pub struct Placed {
 }
 
 /// Replaces `leaving` in every partition that it holds: first by brokers on racks that the partition does not use yet,
-/// among them by the one that leads least, where the leader is replaced, and then by the one that holds least. `targets` are the brokers that may take replicas, with their racks.
+/// among them by the one that leads least, where the leader is replaced, and then by the one that holds least.
+/// `targets` are the brokers that may take replicas, with their racks.
 ///
 /// # Errors
 /// The first partition for which there is no other broker.

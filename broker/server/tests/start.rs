@@ -107,6 +107,10 @@ fn bad_settings_are_named() {
     refuses(with(&["listeners=SSL://localhost:9093"]), &["listeners", "TLS", "PLAINTEXT"]);
     refuses(with(&["controller.quorum.voters=1@a:1,2@b:1"]), &["controller.listener.names", "CONTROLLER://:9093"]);
     refuses(with(&["process.roles=controller"]), &["process.roles=controller", "remove listener PLAINTEXT"]);
+    let controller =
+        ["process.roles=controller", "listeners=CONTROLLER://localhost:0", "controller.listener.names=CONTROLLER"];
+    let with_http = with(&[&controller[..], &["http.listeners=localhost:8080"]].concat());
+    refuses(with_http, &["http.listeners=localhost:8080", "remove http.listeners"]);
     refuses(with(&["log.cleanup.policy=compact"]), &["log.cleanup.policy=compact", "delete"]);
     refuses(
         with(&["authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer"]),

@@ -102,7 +102,7 @@ fn send_one(cx: &Cx, producer: &BaseProducer<Acks>, sends: &Sends, id: Id) -> u6
     let index = id.number as usize;
     let record = BaseRecord::<(), [u8], Box<usize>>::with_opaque_to(&cx.load.topic, Box::new(index));
     // Noted first: a record is never in the log before it is in the history.
-    let send = Send { id, partition, begun: cx.now(), outcome: Outcome::Unknown };
+    let send = Send { id, partition, begun: cx.now(), outcome: Outcome::Unknown, resent: true };
     sends.lock().unwrap_or_else(|e| e.into_inner()).push(send);
     if producer.send(record.payload(&value).partition(partition)).is_ok() {
         return id.number + 1;
@@ -130,7 +130,7 @@ pub fn single(cx: &Arc<Cx>, n: u32) -> History {
         while !cx.stop_producing.load(Ordering::Relaxed) {
             let begun = cx.now();
             let outcome = send_once(cx, &mut conn, partition, id);
-            history.sends.push(Send { id, partition, begun, outcome });
+            history.sends.push(Send { id, partition, begun, outcome, resent: false });
             id.number += 1;
             match outcome {
                 Outcome::Acknowledged { .. } => {

@@ -4,7 +4,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use super::commits::commits;
-use super::{At, End, History, Id, Logged, Outcome, Read, Send, Violation};
+use super::{At, End, History, Id, Logged, Moment, Outcome, Read, Send, Violation};
 
 /// All violations of a history.
 pub fn check(history: &History) -> Vec<Violation> {
@@ -20,7 +20,7 @@ pub fn check(history: &History) -> Vec<Violation> {
 }
 
 /// From the election of a leader to the first acknowledged record of its own epoch, at most.
-const HAND_OVER: u64 = 2_000_000_000;
+const HAND_OVER: Moment = 2_000_000_000;
 
 /// Checks the log by itself and returns where each record stands.
 fn log(history: &History, sends: &BTreeMap<Id, &Send>, out: &mut Vec<Violation>) -> BTreeMap<Id, Logged> {
@@ -118,17 +118,24 @@ fn reads(history: &History, sends: &BTreeMap<Id, &Send>, out: &mut Vec<Violation
     }
 }
 
+/// An acknowledged record of a partition.
+struct Ack {
+    moment: Moment,
+    at: At,
+    epoch: i32,
+    resent: bool,
+}
+
 fn ends(history: &History, places: &BTreeMap<Id, Logged>, out: &mut Vec<Violation>) {
-    // Acknowledgements by partition: (moment, place, epoch of the record).
-    let mut acks: BTreeMap<i32, Vec<(u64, At, i32)>> = BTreeMap::new();
+    let mut acks: BTreeMap<i32, Vec<Ack>> = BTreeMap::new();
     for send in &history.sends {
         if let Outcome::Acknowledged { at: moment, .. } = send.outcome
             && let (Some(at), Some(logged)) = (place_of(send), places.get(&send.id))
         {
-            acks.entry(send.partition).or_default().push((moment, at, logged.epoch));
+            acks.entry(send.partition).or_default().push(Ack { moment, at, epoch: logged.epoch, resent: send.resent });
         }
     }
-    acks.values_mut().for_each(|list| list.sort_by_key(|(moment, ..)| *moment));
+    acks.values_mut().for_each(|list| list.sort_by_key(|ack| ack.moment));
     let mut questions: BTreeMap<i32, Vec<End>> = BTreeMap::new();
     history.ends.iter().for_each(|end| questions.entry(end.partition).or_default().push(*end));
     for (partition, mut list) in questions {
@@ -138,14 +145,15 @@ fn ends(history: &History, places: &BTreeMap<Id, Logged>, out: &mut Vec<Violatio
     }
 }
 
-/// Acknowledgements are in order of time. A record that one leader wrote may be acknowledged by the next one, to a
-/// producer that sent it again: what was acknowledged shortly before the first record of a newer epoch, or after it, does
-/// not bind a leader of an older epoch.
-fn stale(list: &[End], acks: &[(u64, At, i32)], out: &mut Vec<Violation>) {
+/// `acks` are in order of time. A record that one leader wrote may be acknowledged by the next one, to a client that
+/// sent it again: what such a client was told shortly before the first record of a newer epoch, or after it, does not
+/// bind a leader of an older epoch.
+fn stale(list: &[End], acks: &[Ack], out: &mut Vec<Violation>) {
     for end in list {
-        let succeeded = acks.iter().find(|(_, _, epoch)| *epoch > end.epoch).map_or(u64::MAX, |(moment, ..)| *moment);
-        let known = acks.iter().take_while(|(moment, ..)| *moment < end.begun && *moment + HAND_OVER <= succeeded);
-        let newest = known.filter(|(_, _, epoch)| *epoch <= end.epoch).map(|(_, at, _)| *at).max_by_key(|at| at.offset);
+        let succeeded = acks.iter().find(|ack| ack.epoch > end.epoch).map_or(u64::MAX, |ack| ack.moment);
+        let binds = |ack: &&Ack| ack.epoch <= end.epoch && (!ack.resent || ack.moment + HAND_OVER <= succeeded);
+        let known = acks.iter().take_while(|ack| ack.moment < end.begun).filter(binds);
+        let newest = known.map(|ack| ack.at).max_by_key(|at| at.offset);
         if let Some(acknowledged) = newest.filter(|at| end.offset <= at.offset) {
             out.push(Violation::StaleEnd { end: *end, acknowledged });
         }

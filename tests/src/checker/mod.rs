@@ -45,6 +45,9 @@ pub struct Send {
     pub partition: i32,
     pub begun: Moment,
     pub outcome: Outcome,
+    /// The client may have sent it again by itself: what the acknowledgement came from may be a later leader than the
+    /// one that wrote the record.
+    pub resent: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

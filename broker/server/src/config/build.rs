@@ -49,7 +49,7 @@ fn assemble(settings: &Settings, read: &Reader<'_>, set: Dynamic<'_>) -> Result<
         inter_broker_listener: inter_broker(settings, read, &listeners)?,
         listeners,
         advertised,
-        http_listeners: http(read)?,
+        http_listeners: http(read, roles)?,
         flush_policy: if read.text("flush.policy") == "os" { FlushPolicy::Os } else { FlushPolicy::Sync },
         memory_limit: read.number("memory.limit"),
         network: typed::network(read)?,
@@ -161,8 +161,15 @@ fn inter_broker(settings: &Settings, read: &Reader<'_>, listeners: &[Listener]) 
     }
 }
 
-fn http(read: &Reader<'_>) -> Result<Vec<String>, String> {
+fn http(read: &Reader<'_>, roles: Roles) -> Result<Vec<String>, String> {
     let listeners = read.list("http.listeners");
+    if !roles.broker
+        && let Some(address) = listeners.first()
+    {
+        return Err(format!(
+            "http.listeners={address}: process.roles=controller serves no health and metrics; remove http.listeners"
+        ));
+    }
     match listeners.iter().find(|l| !is_address(l)) {
         Some(bad) => Err(format!("http.listeners: {bad} is not host:port")),
         None => Ok(listeners),

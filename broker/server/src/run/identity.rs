@@ -262,15 +262,20 @@ fn format(path: &Path, cluster_id: &str, node_id: NodeId, id: DirId) -> Result<(
 mod tests {
     use super::*;
 
-    /// Never the same twice, whoever asks.
-    fn counter() -> impl FnMut() -> [u8; 16] {
-        use std::sync::atomic::{AtomicU64, Ordering};
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        || u128::from(NEXT.fetch_add(1, Ordering::Relaxed)).to_be_bytes()
+    /// Counts on from `n`, which must not have been given to a directory of the same test.
+    fn counter(mut n: u8) -> impl FnMut() -> [u8; 16] {
+        move || {
+            n += 1;
+            [n; 16]
+        }
     }
 
     fn try_open(paths: &[PathBuf], node: NodeId, cluster: Option<&str>) -> Result<DataDirs, StartError> {
-        let claimed = claim(paths, node, cluster, &mut counter())?;
+        open_from(0, paths, node, cluster)
+    }
+
+    fn open_from(n: u8, paths: &[PathBuf], node: NodeId, cluster: Option<&str>) -> Result<DataDirs, StartError> {
+        let claimed = claim(paths, node, cluster, &mut counter(n))?;
         let id = claimed.cluster_id.clone().unwrap_or_else(|| "new-cluster".to_owned());
         claimed.format(&id)
     }
@@ -283,7 +288,7 @@ mod tests {
         assert!(first.dirs[0].is_new);
         let (cluster, id) = (first.cluster_id.clone(), first.dirs[0].id);
         drop(first);
-        let second = try_open(&paths, 1, Some(&cluster)).unwrap();
+        let second = open_from(10, &paths, 1, Some(&cluster)).unwrap();
         assert_eq!((second.dirs[0].id, second.dirs[0].is_new, second.dirs[1].is_new), (id, false, true));
         assert_ne!(second.dirs[1].id, id);
         assert_eq!(second.cluster_id, cluster);
@@ -314,11 +319,11 @@ mod tests {
     fn the_controllers_say_which_cluster_new_directories_belong_to() {
         let dir = tempfile::tempdir().unwrap();
         let paths = [dir.path().join("a")];
-        let claimed = claim(&paths, 1, None, &mut counter()).unwrap();
-        assert!(claimed.cluster_id.is_none() && claimed.first_id().is_some());
+        let claimed = claim(&paths, 1, None, &mut counter(0)).unwrap();
+        assert!(claimed.cluster_id.is_none() && claimed.first_id() == Some(DirId::from_random([1; 16])));
         assert!(!paths[0].join(IDENTITY).exists());
         drop(claimed.format("theirs").unwrap());
-        let again = claim(&paths, 1, None, &mut counter()).unwrap();
+        let again = claim(&paths, 1, None, &mut counter(0)).unwrap();
         assert_eq!(again.cluster_id.as_deref(), Some("theirs"));
         let refused = again.format("another").unwrap_err().to_string();
         assert!(refused.contains("theirs") && refused.contains("controller.quorum.voters"), "{refused}");

@@ -17,11 +17,20 @@ pub enum Node {
 
 /// Starts the node with the roles that `process.roles` gives it; returns when it can be used.
 pub async fn start(settings: Settings, cluster_id: Option<String>, loggers: Arc<Loggers>) -> Result<Node, StartError> {
-    let config = LiveConfig::new(settings.clone())?.current();
+    let live = Arc::new(LiveConfig::new(settings)?);
+    warn_without_effect(&live);
+    let config = live.current();
     if config.roles.broker {
-        return Ok(Node::Broker(Box::new(start::start(settings, cluster_id, loggers).await?)));
+        return Ok(Node::Broker(Box::new(start::start(live, cluster_id, loggers).await?)));
     }
     Ok(Node::Controller(Box::new(controller::start(&config, cluster_id).await?)))
+}
+
+fn warn_without_effect(live: &LiveConfig) {
+    let unused = live.settings().without_effect();
+    if !unused.is_empty() {
+        tracing::warn!("settings that are known and have no effect here: {}", unused.join(", "));
+    }
 }
 
 impl Node {

@@ -32,7 +32,7 @@ use super::options;
 use super::stores::{self, Opened};
 use crate::broker::Broker;
 use crate::clock::Clock;
-use crate::config::{BrokerConfig, LiveConfig, Settings};
+use crate::config::{BrokerConfig, LiveConfig};
 use crate::glue::replication::{self, Meters, Replication};
 use crate::glue::{Directories, OffsetsPartitions, ProducerIdBlocks};
 use crate::http::{Http, HttpState};
@@ -79,13 +79,11 @@ struct Foundation {
 
 /// Starts a broker; returns when clients can use it.
 pub async fn start(
-    settings: Settings,
+    live: Arc<LiveConfig>,
     cluster_id: Option<String>,
     loggers: Arc<Loggers>,
 ) -> Result<Running, StartError> {
-    let live = Arc::new(LiveConfig::new(settings)?);
     let config = live.current();
-    warn_without_effect(&live);
     let net = options::net_options(&config);
     let bound = endpoints::bind(&config, &net).await?;
     endpoints::probe_http(&config)?;
@@ -329,12 +327,5 @@ impl Running {
         }
         let part = |error: &dyn std::fmt::Display| StartError::part("data directories", error);
         closed.map_err(|error| part(&error))?.map_err(|error| part(&error))
-    }
-}
-
-fn warn_without_effect(live: &LiveConfig) {
-    let unused = live.settings().without_effect();
-    if !unused.is_empty() {
-        tracing::warn!("settings that are known and have no effect here: {}", unused.join(", "));
     }
 }

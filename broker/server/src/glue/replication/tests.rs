@@ -13,7 +13,7 @@ use millrace_store::{MemoryDisk, MemoryStore};
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::config::Settings;
+use crate::config::{LiveConfig, Settings};
 use crate::run::logging::Loggers;
 use crate::run::start::{Running, start};
 
@@ -38,7 +38,8 @@ async fn pair(partitions: i32) -> Pair {
         "replica.lag.time.max.ms=600".to_owned(),
     ];
     let settings = Settings::gather(None, std::iter::empty(), &overrides).unwrap();
-    let running = start(settings, None, Arc::new(Loggers::default())).await.unwrap();
+    let live = Arc::new(LiveConfig::new(settings).unwrap());
+    let running = start(live, None, Arc::new(Loggers::default())).await.unwrap();
     let broker = running.broker().clone();
     let epoch = join(&broker).await;
     let (follower, following) = second(&broker, epoch);
