@@ -36,6 +36,20 @@ fn produce(cluster: &mut Cluster) -> anyhow::Result<i64> {
     })
 }
 
+/// Clients drop a connection whose broker gets another name.
+#[test]
+fn every_node_names_the_same_addresses() -> anyhow::Result<()> {
+    let _alone = alone();
+    let cluster = Cluster::start(&Plan::combined(Peer::from_env(), 3).named())?;
+    for asked in cluster.brokers() {
+        let mut named = cluster.connect(asked)?.broker_addresses()?;
+        named.sort();
+        let expected = |id| (id, format!("localhost:{}", cluster.addr(id).port()));
+        assert_eq!(named, cluster.brokers().into_iter().map(expected).collect::<Vec<_>>());
+    }
+    Ok(())
+}
+
 #[test]
 fn a_killed_leader_is_replaced_and_catches_up() -> anyhow::Result<()> {
     let _alone = alone();

@@ -55,6 +55,7 @@ pub struct Plan {
     wrapper: Vec<String>,
     env: Vec<(String, String)>,
     namespaces: bool,
+    named: bool,
     ramdisk_mib: Option<u64>,
     heap_mib: u32,
     binary: Option<PathBuf>,
@@ -86,6 +87,7 @@ impl Plan {
             wrapper: Vec::new(),
             env: Vec::new(),
             namespaces: false,
+            named: false,
             ramdisk_mib: None,
             heap_mib: 512,
             binary: None,
@@ -133,6 +135,13 @@ impl Plan {
     #[must_use]
     pub fn env(mut self, key: &str, value: &str) -> Plan {
         self.env.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Listeners for clients are called by a name, `localhost`, as users have them, and not by the address.
+    #[must_use]
+    pub fn named(mut self) -> Plan {
+        self.named = true;
         self
     }
 
@@ -219,7 +228,10 @@ impl Plan {
     }
 
     fn settle(&self, node: &NodePlan, spec: Spec, voters: &str) -> Spec {
-        let client = format!("PLAINTEXT://{}", spec.addr());
+        let client = match self.named {
+            true => format!("PLAINTEXT://localhost:{}", spec.port),
+            false => format!("PLAINTEXT://{}", spec.addr()),
+        };
         let controller = format!("CONTROLLER://{}:{}", spec.host, spec.controller_port);
         let listeners = match node.roles {
             Roles::Combined => format!("{client},{controller}"),

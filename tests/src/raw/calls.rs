@@ -106,8 +106,17 @@ pub fn fetch_answer(body: &[u8]) -> anyhow::Result<(i16, i64, &[u8])> {
 impl Conn {
     /// Brokers that Metadata names.
     pub fn broker_count(&mut self) -> anyhow::Result<usize> {
+        Ok(self.broker_addresses()?.len())
+    }
+
+    /// Ids and addresses of the brokers as Metadata names them.
+    pub fn broker_addresses(&mut self) -> anyhow::Result<Vec<(i32, String)>> {
         let answer = self.call(key::METADATA, 1, Writer::new().i32(0).as_slice())?;
-        Ok(Reader::new(&answer).i32()?.max(0) as usize)
+        Reader::new(&answer).array_of(|r| {
+            let (id, host, port) = (r.i32()?, r.string()?, r.i32()?);
+            r.opt_string()?;
+            Ok((id, format!("{host}:{port}")))
+        })
     }
 
     /// Creates a topic with one replica; returns the error code.
