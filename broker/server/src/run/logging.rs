@@ -36,8 +36,8 @@ const LOGGERS: &[&str] = &[
 /// warns of is part of every election; what goes wrong, the controller says itself.
 const QUIET: &[(&str, &str)] = &[("h2", "WARN"), ("openraft", "ERROR"), ("tonic", "WARN")];
 
-/// A part of openraft that calls it an error when its leader steps down or stops before it.
-const NO_ERROR: &str = "openraft::core::heartbeat";
+/// Parts of openraft that call it an error when its core stops before them. Why it stops, the controller says itself.
+const NO_ERROR: [&str; 2] = ["openraft::core::heartbeat", "openraft::raft::raft_inner"];
 
 /// Levels that a client may set (`LogLevelConfig.java`).
 const LEVELS: &[(&str, LevelFilter)] = &[
@@ -129,7 +129,7 @@ impl Loggers {
         let loggers = LOGGERS.iter().map(|name| (*name, filter(effective(&set, name, root))));
         let targets = Targets::new().with_default(filter(root)).with_targets(loggers);
         match effective(&set, "openraft", root) {
-            "ERROR" => targets.with_target(NO_ERROR, LevelFilter::OFF),
+            "ERROR" => targets.with_targets(NO_ERROR.map(|part| (part, LevelFilter::OFF))),
             _ => targets,
         }
     }
