@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use millrace_metadata::Image;
 use millrace_store::{Kv, KvStore, MemoryKv};
@@ -82,7 +83,19 @@ async fn left(dir: &Path) -> Option<(Option<Vote>, u64)> {
     let next = state.last_log_id.map_or(0, |id| id.index() + 1);
     let entries = log.try_get_log_entries(0..next).await.unwrap();
     assert!(entries.iter().map(|e| e.log_id.index()).eq(0..next), "the log has a gap");
-    Some((log.read_vote().await.unwrap(), next))
+    let vote = log.read_vote().await.unwrap();
+    drop(log);
+    wait_until_closed(dir);
+    Some((vote, next))
+}
+
+/// The log's writer lets go of the store on its own thread, after the log is dropped; until then nobody else can open it.
+fn wait_until_closed(dir: &Path) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while let Err(error) = KvStore::open(dir) {
+        assert!(Instant::now() < deadline, "still open: {error}");
+        std::thread::yield_now();
+    }
 }
 
 fn copy(from: &Path, to: &Path) {
