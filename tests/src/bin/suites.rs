@@ -23,6 +23,8 @@ fn main() -> anyhow::Result<()> {
         SUITES.iter().filter(|s| s.fits(mode)).filter(|s| names.is_empty() || names.iter().any(|n| n == s.name));
     let (mut passed, mut failed) = (0, 0);
     for suite in chosen {
+        // Whoever has to end this program can say where it was.
+        println!("suite {} begins", suite.name);
         let outcome = suite.build().and_then(|()| if build { Ok(None) } else { suite.run(mode).map(Some) });
         match outcome {
             Ok(None) => {}
