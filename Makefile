@@ -15,6 +15,9 @@ export ROCKSDB_LIB_DIR := $(ROCKSDB_KEPT)
 export ROCKSDB_STATIC := 1
 endif
 
+# One hiccup of the network does not fail a build.
+export CARGO_NET_RETRY ?= 10
+
 .PHONY: deps build run cluster cluster-failover cluster-stop test unit suites verify fix bench soak chaos upgrade fuzz
 
 # Installs what is missing; needs root for packages only.
@@ -96,5 +99,5 @@ FUZZ_SECONDS ?= 20
 FUZZ_TARGETS ?= request produce batch
 
 fuzz:
-	@command -v cargo-fuzz > /dev/null || $(CARGO) install --locked cargo-fuzz
+	@command -v cargo-fuzz > /dev/null || bash tests/retry.sh $(CARGO) install --locked cargo-fuzz
 	@bash tests/fuzz.sh "$(FUZZ_SECONDS)" $(FUZZ_TARGETS)

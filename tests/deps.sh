@@ -27,7 +27,7 @@ if [ ${#need[@]} -gt 0 ]; then
   echo "installing: ${need[*]}"
   [ "$(id -u)" = 0 ] || { echo "run this as root, or install them yourself" >&2; exit 1; }
   export DEBIAN_FRONTEND=noninteractive
-  apt-get update -q
-  apt-get install -q -y --no-install-recommends "${need[@]}"
+  bash "$(dirname "$0")/retry.sh" apt-get update -q
+  bash "$(dirname "$0")/retry.sh" apt-get install -q -y --no-install-recommends "${need[@]}"
 fi
 command -v cargo > /dev/null || { echo "Rust 1.95 or newer is needed (cargo was not found)" >&2; exit 1; }

@@ -4,6 +4,10 @@ export RF=${RF:-1} IDS=${IDS:-0}
 CACHE=${MILLRACE_CACHE:-$HOME/.cache/millrace}
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 LIBS=$CACHE/kafka-4.3.1/libs
+export CARGO_NET_RETRY=${CARGO_NET_RETRY:-10}
+
+# fetch COMMAND…: with some more attempts.
+fetch() { bash "$HERE/../retry.sh" "$@"; }
 
 # crate NAME VERSION: a copy of a published crate with its tests, in the cache folder.
 crate() {
@@ -11,9 +15,9 @@ crate() {
   if [ ! -f "$dir/Cargo.toml" ]; then
     mkdir -p "$probe/src" && : > "$probe/src/lib.rs"
     printf '[package]\nname = "probe"\nversion = "0.0.0"\nedition = "2021"\n[dependencies]\n%s = "=%s"\n[workspace]\n' "$1" "$2" > "$probe/Cargo.toml"
-    (cd "$probe" && cargo fetch >&2) || return 1
-    cp -r "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/"$1-$2" "$CACHE/crates/" || return 1
-    rm -f "$dir/rust-toolchain.toml"
+    (cd "$probe" && fetch cargo fetch >&2) || return 1
+    rm -rf "$dir.part" && cp -r "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/"$1-$2" "$dir.part" || return 1
+    rm -f "$dir.part/rust-toolchain.toml" && mv "$dir.part" "$dir" || return 1
   fi
   echo "$dir"
 }

@@ -35,15 +35,22 @@ pub fn jars() -> anyhow::Result<PathBuf> {
     if libs.join(format!("kafka-tools-{VERSION}.jar")).exists() {
         return Ok(libs);
     }
-    let ok = Command::new("mvn")
-        .args(["-q", "-f"])
+    // Renamed when it is complete, so that nobody starts with half of it.
+    let part = cache_dir().join(format!("kafka-{VERSION}/libs.{}", std::process::id()));
+    let ok = Command::new("bash")
+        .arg(repo_root().join("tests/retry.sh"))
+        .args(["mvn", "-q", "-f"])
         .arg(repo_root().join("tests/conformance/pom.xml"))
         .args(["dependency:copy-dependencies", "-DincludeScope=runtime"])
-        .arg(format!("-DoutputDirectory={}", libs.display()))
+        .arg(format!("-DoutputDirectory={}", part.display()))
         .stdin(Stdio::null())
         .status()
         .context("mvn")?;
     anyhow::ensure!(ok.success(), "mvn could not fetch Apache Kafka {VERSION}");
+    if libs.exists() {
+        fs::remove_dir_all(&libs)?;
+    }
+    fs::rename(&part, &libs)?;
     Ok(libs)
 }
 
