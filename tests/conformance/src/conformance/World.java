@@ -23,11 +23,12 @@ import org.apache.kafka.common.record.internal.SimpleRecord;
 
 /** One broker under comparison: what was created on it, and calls that put it into a wanted state. */
 final class World {
-    static final int ANSWER_MS = 8_000;
+    /** A broker that has not answered within this time is silent; and, where the other one was not, after the longer. */
+    static final int ANSWER_MS = 8_000, PATIENT_MS = 60_000;
     /** `RUN` in the environment keeps the names of several runs against one broker apart. */
     static final String RUN = System.getenv().getOrDefault("RUN", "");
     static final String BASE = "base" + RUN;
-    private static final int SETTLE_MS = 20_000;
+    private static final int SETTLE_MS = 120_000;
     final String label;
     final InetSocketAddress address;
     /** The same on both brokers, so that records are alike; recent, so that no retention applies. */
@@ -44,7 +45,7 @@ final class World {
         this.now = now;
     }
 
-    Wire open() throws IOException { return new Wire(address, ANSWER_MS); }
+    Wire open(int answerMs) throws IOException { return new Wire(address, answerMs); }
 
     @SuppressWarnings("unchecked")
     <T extends ApiMessage> T call(ApiKeys api, int version, ApiMessage request) throws IOException {
