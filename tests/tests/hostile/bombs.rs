@@ -6,7 +6,7 @@ use millrace_tests::raw::{Batch, Codec, Conn, FetchPart, ProducePart};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::{limited_broker, survives};
+use crate::{KEPT, limited_broker, survives};
 
 const TOPIC: &str = "target";
 /// What a bomb expands to.
@@ -61,7 +61,7 @@ fn stored(conn: &mut Conn) -> Vec<u8> {
 fn bombs_are_refused() {
     survives(limited_broker(), |broker| {
         let mut conn = Conn::open(broker.port()).unwrap();
-        conn.create_and_wait(TOPIC, 1, &[("max.message.bytes", "20000000")]).unwrap();
+        conn.create_and_wait(TOPIC, 1, &[("max.message.bytes", "20000000"), KEPT]).unwrap();
         for codec in [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
             for count in [1, 1000, i32::MAX] {
                 let mut batch = Batch::of_values([], 1_700_000_000_000);
@@ -82,7 +82,7 @@ fn no_bad_byte_reaches_the_log() {
     survives(limited_broker(), |broker| {
         let mut rng = StdRng::seed_from_u64(7);
         let mut conn = Conn::open(broker.port()).unwrap();
-        conn.create_and_wait(TOPIC, 1, &[]).unwrap();
+        conn.create_and_wait(TOPIC, 1, &[KEPT]).unwrap();
         let mut accepted = Vec::new();
         for round in 0..ROUNDS {
             let value = (round as u64).to_be_bytes();

@@ -5,23 +5,13 @@ use std::time::{Duration, Instant};
 use millrace_tests::harness::{Peer, Spec, proc};
 use millrace_tests::raw::calls::{FETCH_VERSION, fetch_body};
 use millrace_tests::raw::{Batch, Conn, FetchPart, ProducePart, fill, frame, key};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::{limited, limited_broker, survives};
-
-/// Sockets that this test process may need.
-fn raise_open_files(wanted: u64) {
-    let limit = getrlimit(Resource::Nofile);
-    let maximum = limit.maximum.unwrap_or(u64::MAX);
-    assert!(maximum >= wanted, "the hard limit of open files is {maximum}, the test needs {wanted}");
-    setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum }).unwrap();
-}
+use crate::{KEPT, limited, limited_broker, survives};
 
 #[test]
 fn five_thousand_connections() {
     const CONNECTIONS: usize = 5_000;
     const BYTES_EACH: u64 = 20 << 10;
-    raise_open_files(CONNECTIONS as u64 + 200);
     survives(limited_broker(), |broker| {
         let before = proc::rss_bytes(broker.pid()).unwrap();
         let mut conns: Vec<Conn> = (0..CONNECTIONS).map(|_| Conn::open(broker.port()).unwrap()).collect();
@@ -64,8 +54,7 @@ fn slow_senders() {
 #[test]
 fn connections_without_a_word() {
     const CONNECTIONS: usize = 1_000;
-    raise_open_files(CONNECTIONS as u64 + 200);
-    let spec = Spec::new(Peer::Millrace).unwrap().set("connections.max.idle.ms", "1000");
+    let spec = Spec::new(Peer::Millrace).unwrap().set("connections.max.idle.ms", "5000");
     survives(limited(spec), |broker| {
         let files = proc::open_files(broker.pid()).unwrap();
         let held: Vec<Conn> = (0..CONNECTIONS).map(|_| Conn::open(broker.port()).unwrap()).collect();
@@ -74,7 +63,7 @@ fn connections_without_a_word() {
             conn.send_bytes(&[0, 0, 1, 0, 0, 3]).unwrap();
         }
         let back = || Ok((proc::open_files(broker.pid())? <= files + 5).then_some(()));
-        proc::wait_for("the broker to close what is idle", Duration::from_secs(30), back).unwrap();
+        proc::wait_for("the broker to close what is idle", Duration::from_secs(120), back).unwrap();
     });
 }
 
@@ -85,7 +74,7 @@ fn readers_that_take_nothing() {
     const ASKED: i32 = 50_000_000;
     survives(limited_broker(), |broker| {
         let mut conn = Conn::open(broker.port()).unwrap();
-        conn.create_and_wait("slow", 1, &[("max.message.bytes", "10000000")]).unwrap();
+        conn.create_and_wait("slow", 1, &[("max.message.bytes", "10000000"), KEPT]).unwrap();
         let mut value = vec![0; 1 << 20];
         fill(&mut value, 1);
         let batch = Batch::of_values([value.as_slice()], 1_700_000_000_000).encode();

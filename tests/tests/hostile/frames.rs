@@ -9,7 +9,7 @@ use millrace_tests::raw::{Batch, Conn, ProducePart, Writer, calls, frame, key};
 use crate::{limited_broker, survives};
 
 /// A broken connection is closed, or its request answered, within this time.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// APIs whose request starts with an array or holds one near its start, with a version of each kind of encoding.
 const APIS: [(i16, [i16; 2]); 16] = [
     (0, [3, 9]),
@@ -123,7 +123,7 @@ fn truncation_at_every_byte() {
                 // The length says more than comes.
                 let mut conn = Conn::open(broker.port()).unwrap();
                 conn.send_bytes(&whole[..cut]).unwrap();
-                conn.stream().shutdown(Shutdown::Write).unwrap();
+                let _ = conn.stream().shutdown(Shutdown::Write);
                 assert!(reacts(&conn), "API {}, cut at {cut}: neither closed nor answered", whole[5]);
                 // The length agrees with what comes, and the request ends inside.
                 let mut conn = Conn::open(broker.port()).unwrap();
@@ -151,7 +151,8 @@ fn arrays_larger_than_their_frame() {
                         let body: Vec<u8> = filler.iter().copied().cycle().take(length).collect();
                         let mut conn = Conn::open(broker.port()).unwrap();
                         conn.send(api, version, &body).unwrap();
-                        conn.stream().shutdown(Shutdown::Write).unwrap();
+                        // It may be closed already.
+                        let _ = conn.stream().shutdown(Shutdown::Write);
                         assert!(reacts(&conn), "API {api} version {version} with {length} bytes of {filler:x?}");
                     }
                 }
@@ -173,7 +174,7 @@ fn unknown_apis_and_versions_close_the_connection() {
 
 #[test]
 fn a_client_that_takes_no_answers_is_held_back() {
-    const FLOOD: usize = 200_000;
+    const FLOOD: usize = 2_000_000;
     survives(limited_broker(), |broker| {
         let request = frame(key::API_VERSIONS, 0, 7, &[]);
         let mut conn = Conn::open(broker.port()).unwrap();
