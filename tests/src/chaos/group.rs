@@ -83,6 +83,7 @@ fn stay(cx: &Arc<Cx>, n: u32, history: &mut History, finish: &mut Finish) -> any
         pending = pending.filter(|(then, _)| *then == session);
         if let Some((_, at)) = pending.filter(|_| committed.elapsed() > COMMIT_EVERY) {
             history.commits.push(commit(cx, &consumer, at)?);
+            cx.commits.fetch_add(1, Ordering::Relaxed);
             (pending, committed) = (None, Instant::now());
             commits += 1;
         }

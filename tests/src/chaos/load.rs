@@ -14,7 +14,7 @@ use crate::checker::{History, Moment};
 use crate::raw::Conn;
 
 /// How long a reader may take to reach the end once everything is well.
-const CATCH_UP: Duration = Duration::from_secs(90);
+const CATCH_UP: Duration = Duration::from_secs(180);
 const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 /// A paused process takes connections and does not answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
@@ -54,6 +54,8 @@ pub struct Cx {
     /// The end of each partition when the producers had finished.
     pub goal: OnceLock<Vec<i64>>,
     pub acknowledged: AtomicU64,
+    /// Commits of the group that were made or found.
+    pub commits: AtomicU64,
     /// Last offset that any member of the group read, by partition.
     pub group_at: Mutex<Vec<i64>>,
     numbers: AtomicU32,
@@ -74,6 +76,7 @@ impl Cx {
             stop_looking: AtomicBool::new(false),
             goal: OnceLock::new(),
             acknowledged: AtomicU64::new(0),
+            commits: AtomicU64::new(0),
             group_at: Mutex::new(vec![-1; load.partitions as usize]),
             numbers: AtomicU32::new(0),
             sessions: AtomicU64::new(0),

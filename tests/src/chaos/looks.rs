@@ -70,6 +70,7 @@ pub fn commits(cx: &Arc<Cx>, _: u32) -> History {
             && self::coordinator(cx) == Some((coordinator, epoch))
         {
             history.commits.push(Commit { partition, offset, kind: CommitKind::Found, begun, ended });
+            cx.commits.fetch_add(1, Ordering::Relaxed);
         }
     }
     history
