@@ -43,7 +43,9 @@ impl Dir {
     pub fn temp() -> anyhow::Result<Dir> {
         // `MILLRACE_TEST_DIR` places the data on a chosen disk.
         let base = std::env::var_os("MILLRACE_TEST_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
-        let dir = tempfile::Builder::new().prefix("millrace-test-").tempdir_in(base)?;
+        // `tests/sweep.sh` knows by its name whose it is.
+        let prefix = format!("millrace-test-{}-", std::process::id());
+        let dir = tempfile::Builder::new().prefix(&prefix).tempdir_in(base)?;
         Ok(Dir::Temp(Arc::new(dir)))
     }
 
@@ -87,7 +89,8 @@ pub struct Spec {
 
 impl Spec {
     /// A single node with what the tests need: one replica of internal topics and no wait before the first
-    /// rebalance.
+    /// rebalance. A broker warns when its controller is silent for a session; that of one node is silent for seconds
+    /// when the machine stands still, and nobody could take over.
     pub fn new(peer: Peer) -> anyhow::Result<Spec> {
         let mut spec = Spec {
             peer,
@@ -106,6 +109,7 @@ impl Spec {
             ("node.id", "0"),
             ("offsets.topic.replication.factor", "1"),
             ("group.initial.rebalance.delay.ms", "0"),
+            ("broker.session.timeout.ms", "60000"),
         ];
         if peer == Peer::Kafka {
             settings.extend(KAFKA_ONLY);
