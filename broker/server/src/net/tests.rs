@@ -1,5 +1,6 @@
 //! Connections over in-memory pipes and real sockets, with a service that
-//! echoes.
+//! echoes. Where a time decides, it is simulated: it passes when nobody has
+//! anything to do, so that a machine that stands still changes nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -195,7 +196,7 @@ async fn large_frames_pass_and_their_memory_is_returned() {
     assert_eq!(link.shared.service.answers.waiting(), 0);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_read_is_held_back_and_then_forgotten() {
     let mut link = link(64 * KIB);
     let frame = request(key::ECHO, &vec![0; 900 * KIB]);
@@ -265,7 +266,7 @@ fn brisk() -> Times {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_frame_that_dribbles_in_is_cut_off() {
     let times = Times { idle: Duration::from_secs(600), ..brisk() };
     let mut link = link_with(64 * KIB, times);
@@ -280,7 +281,7 @@ async fn a_frame_that_dribbles_in_is_cut_off() {
     assert!(reason.contains("in time"), "{reason}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_half_sent_large_frame_is_cut_off_and_returns_its_memory() {
     let times = Times { idle: Duration::from_secs(600), ..brisk() };
     let mut link = link_with(64 * KIB, times);
@@ -290,7 +291,7 @@ async fn a_half_sent_large_frame_is_cut_off_and_returns_its_memory() {
     assert_eq!(link.shared.memory.used(), 0);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_idle_connection_is_closed_and_a_waiting_one_is_not() {
     let mut waiting = link_with(64 * KIB, brisk());
     waiting.peer.write_all(&request(key::NEVER, b"")).await.unwrap();
@@ -314,14 +315,14 @@ async fn stop_during(api: i16) -> Link {
     link
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn shutdown_answers_what_is_in_flight() {
     let mut link = stop_during(key::SLOW).await;
     assert_eq!(&read_answer(&mut link.peer).await[2..], b"kept");
     assert!(matches!(link.end.await.unwrap(), End::Shutdown));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn shutdown_does_not_wait_for_what_never_ends() {
     let link = stop_during(key::NEVER).await;
     assert!(matches!(link.end.await.unwrap(), End::Shutdown));
