@@ -18,7 +18,9 @@ use crate::run::logging::Loggers;
 use crate::run::start::{Running, start};
 
 const FOLLOWER: NodeId = 2;
-const LONG: Duration = Duration::from_secs(30);
+const LONG: Duration = Duration::from_secs(120);
+/// Of a leader that misses its follower soon, and of one that waits for it, however slow the machine is.
+const SHORT_LAG: Duration = Duration::from_millis(600);
 const TOPIC: &str = "t";
 
 struct Pair {
@@ -29,13 +31,13 @@ struct Pair {
     _following: JoinHandle<()>,
 }
 
-async fn pair(partitions: i32) -> Pair {
+async fn pair(partitions: i32, lag: Duration) -> Pair {
     let dir = tempfile::tempdir().unwrap();
     let overrides = [
         format!("log.dirs={}", dir.path().display()),
         "listeners=PLAINTEXT://127.0.0.1:0".to_owned(),
         "broker.session.timeout.ms=600000".to_owned(),
-        "replica.lag.time.max.ms=600".to_owned(),
+        format!("replica.lag.time.max.ms={}", lag.as_millis()),
     ];
     let settings = Settings::gather(None, std::iter::empty(), &overrides).unwrap();
     let live = Arc::new(LiveConfig::new(settings).unwrap());
@@ -147,7 +149,7 @@ impl Pair {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn records_are_acknowledged_when_the_follower_has_them() {
-    let pair = pair(3).await;
+    let pair = pair(3, LONG).await;
     let waiting = pair.produce(0, 1_000);
     let early = pair.leader(0).committed(waiting - 1, Duration::from_millis(50)).await;
     assert!(early.is_err(), "nobody else has it");
@@ -169,7 +171,7 @@ async fn records_are_acknowledged_when_the_follower_has_them() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_follower_leaves_the_in_sync_set_and_comes_back() {
-    let pair = pair(2).await;
+    let pair = pair(2, SHORT_LAG).await;
     let fetching = tokio::spawn(pair.follower.clone().run());
     let end = pair.produce(0, 100);
     pair.committed(0, end).await;
@@ -211,7 +213,7 @@ async fn all_tried(replicas: &ReplicaManager, count: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_leader_is_asked_whichever_comes_first() {
-    let pair = pair(1).await;
+    let pair = pair(1, LONG).await;
     let store = MemoryStore::open(&MemoryDisk::new(), Arc::new(LogDerive)).unwrap();
     let dir = DirSetup { path: "/third".into(), id: DirId([8; 16]), store: Ok(Arc::new(store)) };
     let replicas = Arc::new(ReplicaManager::start(ReplicaOptions { node_id: FOLLOWER, dirs: vec![dir] }));
@@ -233,7 +235,7 @@ async fn each_leader_is_asked_whichever_comes_first() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_backlog_is_fetched_in_bounded_answers() {
-    let pair = pair(4).await;
+    let pair = pair(4, LONG).await;
     for _ in 0..30 {
         for index in 0..4 {
             pair.produce(index, 500_000);
