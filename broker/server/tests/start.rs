@@ -73,7 +73,8 @@ impl Broker {
         Broker { child, line: line.trim_end().to_owned() }
     }
 
-    fn stop(mut self) {
+    /// Returns how long it took.
+    fn stop(mut self) -> Duration {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         let asked = Instant::now();
@@ -85,6 +86,7 @@ impl Broker {
             std::thread::sleep(Duration::from_millis(5));
         };
         assert!(status.success(), "{status}");
+        asked.elapsed()
     }
 }
 
@@ -209,7 +211,10 @@ fn as_nobody(home: &Path, data: &Path) -> Command {
     if rustix::process::geteuid().is_root() {
         set_mode(home, 0o755);
         let copy = home.join("millrace-broker");
-        std::fs::copy(env!("CARGO_BIN_EXE_millrace-broker"), &copy).unwrap();
+        // Not by this process: a child that another test forks meanwhile would have the copy open for writing, and
+        // nobody may run a file that is written.
+        let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_millrace-broker")).arg(&copy).status();
+        assert!(copied.unwrap().success());
         set_mode(&copy, 0o755);
         command = Command::new(copy);
         command.uid(NOBODY).gid(NOBODY);
@@ -280,7 +285,9 @@ impl Drop for Disk {
 
 #[test]
 fn a_full_disk_is_refused_and_left_alone() {
-    let home = tempfile::tempdir().unwrap();
+    // `tests/sweep.sh` knows by its name whose it is, should this process be killed.
+    let prefix = format!("millrace-test-{}-", std::process::id());
+    let home = tempfile::Builder::new().prefix(&prefix).tempdir().unwrap();
     let Some(disk) = Disk::mount(&home.path().join("disk"), 128) else {
         assert!(!rustix::process::geteuid().is_root(), "root can mount");
         return;
@@ -313,9 +320,14 @@ fn it_starts_says_where_and_stops_soon() {
     assert!(line.contains(&format!("data {}", data.display())), "{line}");
     let cluster = line.split("(cluster ").nth(1).and_then(|rest| rest.split(',').next()).unwrap().to_owned();
     broker.stop();
-    let again = Broker::start(in_dir(&data, &[]));
-    assert!(again.line.contains(&cluster), "{}", again.line);
-    again.stop();
+    // At best: whoever shares the machine may spoil single attempts.
+    const ATTEMPTS: usize = 5;
+    let stops_soon = (0..ATTEMPTS).any(|_| {
+        let again = Broker::start(in_dir(&data, &[]));
+        assert!(again.line.contains(&cluster), "{}", again.line);
+        again.stop() < Duration::from_secs(2)
+    });
+    assert!(stops_soon, "it takes its time to stop");
 }
 
 #[test]
