@@ -175,7 +175,7 @@ impl Controller {
         };
         let logged = log.clone();
         let raft = Raft::new(id, Arc::new(raft_config()?), network, log, machine).await.map_err(|e| failed(&e))?;
-        let members = Members { raft: raft.clone(), cluster: Arc::clone(&cluster) };
+        let members = Members::new(raft.clone(), Arc::clone(&cluster));
 
         let (asker, asks) = Asker::new(id);
         let clock = Steady::new();

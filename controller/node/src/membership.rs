@@ -1,6 +1,8 @@
-//! Changes of the quorum (KIP-853), decided by the active controller. One at a time: Raft itself refuses a second one.
+//! Changes of the quorum (KIP-853), decided by the active controller. One at a time: Raft itself refuses a second one, so
+//! whoever asks meanwhile waits for its turn.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use millrace_metadata::{ApiError, ErrorCode};
 use openraft::ChangeMembers;
@@ -23,10 +25,16 @@ fn refused(code: ErrorCode, why: String) -> ApiError {
 #[derive(Clone)]
 pub struct Members {
     pub raft: Raft,
-    pub cluster: std::sync::Arc<str>,
+    pub cluster: Arc<str>,
+    /// Whoever holds it changes the membership.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Members {
+    pub fn new(raft: Raft, cluster: Arc<str>) -> Members {
+        Members { raft, cluster, turn: Arc::default() }
+    }
+
     /// Makes the change; returns when it is agreed.
     ///
     /// # Errors
@@ -163,25 +171,34 @@ impl Members {
             );
             return Err(refused(ErrorCode::DuplicateVoter, why));
         }
-        let voters: BTreeSet<RaftId> = now.voter_ids().filter(|voter| *voter != old).chain([id]).collect();
         self.catch_up(&peer).await?;
         tracing::warn!(
             controller = peer.controller, lost = %lost.dir, new = %peer.dir,
             "a voter lost its metadata directory; its vote goes to the new one"
         );
-        self.apply(ChangeMembers::ReplaceAllVoters(voters), false).await
+        // Not as a list of all voters: others may have come or gone since.
+        let changes =
+            vec![ChangeMembers::AddVoterIds(BTreeSet::from([id])), ChangeMembers::RemoveVoters(BTreeSet::from([old]))];
+        self.apply(ChangeMembers::Batch(changes), false).await
     }
 
-    /// Ends a change whose leader was lost half-way.
+    /// Ends a change whose leader was lost half-way; one that is under way ends by itself.
     pub async fn flatten(&self) -> Result<(), ApiError> {
+        if self.turn.try_lock().is_err() {
+            return Ok(());
+        }
         self.apply(ChangeMembers::AddVoterIds(BTreeSet::new()), true).await
     }
 
-    /// Agrees on a change. Its two steps go on when the caller no longer waits.
+    /// Agrees on a change when the one before is done. Its two steps go on when the caller no longer waits.
     async fn apply(&self, changes: ChangeMembers<RaftId, Peer>, retain: bool) -> Result<(), ApiError> {
         let unknown = |e: &dyn std::fmt::Display| refused(ErrorCode::UnknownServerError, e.to_string());
-        let raft = self.raft.clone();
-        let changed = tokio::spawn(async move { raft.change_membership(changes, retain).await }).await;
+        let (raft, turn) = (self.raft.clone(), Arc::clone(&self.turn).lock_owned().await);
+        let steps = async move {
+            let _turn = turn;
+            raft.change_membership(changes, retain).await
+        };
+        let changed = tokio::spawn(steps).await;
         match changed.map_err(|e| unknown(&e))? {
             Ok(_) => Ok(()),
             Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => Err(ErrorCode::NotController.into()),

@@ -32,17 +32,17 @@ fn whoever_is_early_waits_for_the_others() {
 #[test]
 fn bootstrap_servers_are_enough() {
     let ports = ports(3);
-    let bootstrap: Vec<(String, u16)> = ports.iter().map(|port| ("127.0.0.1".to_owned(), *port)).collect();
+    let bootstrap: Vec<(String, u16)> = ports.iter().map(|port| ("127.0.0.1".to_owned(), port.number)).collect();
     let options = |id| ControllerOptions { bootstrap: bootstrap.clone(), ..ControllerOptions::new(id, "memory") };
     let mut processes: Vec<Process> =
         [30, 10, 20].into_iter().zip(ports).map(|(id, port)| Process::new(options(id), port)).collect();
     start_all(&mut processes);
-    let voters = processes[0].controller().quorum().voters;
-    assert_eq!(voters.iter().map(|v| v.id).collect::<Vec<_>>(), [10, 20, 30]);
+    let voters = |process: &Process| process.controller().quorum().voters.iter().map(|v| v.id).collect::<Vec<_>>();
+    wait_for("three voters", || (voters(&processes[0]) == [10, 20, 30]).then_some(()));
     // Once more, from what the disks say.
     processes.iter_mut().for_each(Process::kill);
     start_all(&mut processes);
-    assert_eq!(processes[1].controller().quorum().voters.len(), 3);
+    wait_for("three voters again", || (voters(&processes[1]) == [10, 20, 30]).then_some(()));
     processes.iter_mut().for_each(Process::kill);
 }
 
@@ -60,12 +60,12 @@ fn other_clusters_keep_apart() {
     let cluster = processes[0].controller().cluster_id().to_owned();
     // A new directory that is meant for another cluster.
     processes[2].kill();
-    let mut wrong = Process::new(processes[2].options.clone(), processes[2].port);
+    let mut wrong = Process::new(processes[2].options.clone(), processes[2].port.clone());
     wrong.options.seed = 98;
     wrong.options.cluster_id = Some("another".into());
     assert!(matches!(refused(&wrong), StartError::WrongCluster { found, .. } if found == cluster));
     // A directory of another cluster.
-    let mut alone = Process::new(ControllerOptions::new(3, "memory"), processes[2].port);
+    let mut alone = Process::new(ControllerOptions::new(3, "memory"), processes[2].port.clone());
     alone.start();
     alone.kill();
     alone.options = processes[2].options.clone();

@@ -2,7 +2,7 @@
 //! at its address any more, and what it did not sync is gone.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -11,12 +11,13 @@ use millrace_metadata::command::{ConfigChange, ConfigOp, ConfigOpKind};
 use millrace_metadata::{Command, ConfigResource, Reply, ResourceKind};
 use millrace_store::{Kv, KvBatch, MemoryKv, StoreError};
 use parking_lot::RwLock;
+use socket2::{Domain, Socket, Type};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{Controller, ControllerOptions, VoterAddress};
 
 /// Far beyond what an election takes.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// One process' way to its disk, which can be cut and made slow.
 struct Disk {
@@ -53,16 +54,34 @@ struct Running {
 /// A machine for a controller: its disk and its address stay.
 pub struct Process {
     pub options: ControllerOptions,
-    pub port: u16,
+    pub port: Port,
     pub kv: MemoryKv,
     /// How long each sync takes beyond what it does anyway.
     pub delay_ms: Arc<AtomicU64>,
     running: Option<Running>,
 }
 
-pub fn ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    listeners.iter().map(|l| l.local_addr().unwrap().port()).collect()
+/// A port that nobody else gets as long as this or a copy lives, also while its machine is down: the socket is bound,
+/// and does not listen.
+#[derive(Clone)]
+pub struct Port {
+    pub number: u16,
+    _socket: Arc<Socket>,
+}
+
+impl Port {
+    fn reserve() -> Port {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        // As listeners have it: two such sockets may share a port until one of them listens.
+        socket.set_reuse_address(true).unwrap();
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+        let number = socket.local_addr().unwrap().as_socket().unwrap().port();
+        Port { number, _socket: Arc::new(socket) }
+    }
+}
+
+pub fn ports(count: usize) -> Vec<Port> {
+    (0..count).map(|_| Port::reserve()).collect()
 }
 
 /// Machines whose settings name all of them as voters.
@@ -70,14 +89,14 @@ pub fn machines(count: usize) -> Vec<Process> {
     let ports = ports(count);
     let voters: Vec<VoterAddress> = (1..)
         .zip(&ports)
-        .map(|(node_id, port)| VoterAddress { node_id, host: "127.0.0.1".into(), port: *port })
+        .map(|(node_id, port)| VoterAddress { node_id, host: "127.0.0.1".into(), port: port.number })
         .collect();
     let options = |id| ControllerOptions { voters: voters.clone(), ..ControllerOptions::new(id, "memory") };
     (1..).zip(ports).map(|(id, port)| Process::new(options(id), port)).collect()
 }
 
 impl Process {
-    pub fn new(options: ControllerOptions, port: u16) -> Process {
+    pub fn new(options: ControllerOptions, port: Port) -> Process {
         Process { options, port, kv: MemoryKv::new(), delay_ms: Arc::default(), running: None }
     }
 
@@ -89,7 +108,7 @@ impl Process {
     pub fn launch(&self) -> Launched {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         // Whoever was killed may still be letting go of it.
-        let listener = wait_for("the port", || TcpListener::bind(("127.0.0.1", self.port)).ok());
+        let listener = wait_for("the port", || TcpListener::bind(("127.0.0.1", self.port.number)).ok());
         let disk = Arc::new(Disk { kv: self.kv.clone(), cut: RwLock::new(false), delay_ms: self.delay_ms.clone() });
         let options = ControllerOptions { listener: Some(Arc::new(listener)), ..self.options.clone() };
         let (ready, started) = std::sync::mpsc::channel();
