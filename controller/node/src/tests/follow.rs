@@ -21,10 +21,20 @@ async fn connect(servers: &[(String, u16)]) -> ControllerLink {
     ControllerLink::connect(RemoteOptions { servers: servers.to_vec(), cluster_id: None }).await.unwrap()
 }
 
-async fn create(link: &ControllerLink, name: &str) -> bool {
-    let topics = vec![NewTopic::new(name, 1, 1)];
-    let reply = link.submit(Command::CreateTopics { topics, validate_only: false }).await;
-    matches!(reply, Ok(Reply::CreateTopics(results)) if results[0].is_ok())
+/// Has a topic created, however often the leader changes meanwhile.
+async fn create(link: &ControllerLink, name: &str) {
+    let created = async {
+        loop {
+            let topics = vec![NewTopic::new(name, 1, 1)];
+            let reply = link.submit(Command::CreateTopics { topics, validate_only: false }).await;
+            let done = matches!(reply, Ok(Reply::CreateTopics(results)) if results[0].is_ok());
+            if done || link.images().borrow().topic(name).is_some() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, created).await.expect("a topic is not created");
 }
 
 async fn register(link: &ControllerLink, incarnation: u8) -> i64 {
@@ -72,13 +82,13 @@ async fn a_follower_survives_the_controllers_that_it_follows() {
     assert_eq!(link.cluster_id(), "cluster");
     let epoch = register(&link, 1).await;
     let attendance = attend(&link, epoch).await;
-    assert!(create(&link, "a").await);
+    create(&link, "a").await;
     assert_eq!(*link.images().borrow().topic("a").unwrap(), *controllers[0].images().borrow().topic("a").unwrap());
     // It is followed first, and may lead.
     controllers.remove(0).shutdown().await;
     drop(attendance);
     let _attendance = attend(&link, epoch).await;
-    assert!(create(&link, "b").await);
+    create(&link, "b").await;
     let quorum = link.quorum().await.unwrap();
     assert_eq!(quorum.voters.len(), 3);
     // Nothing of what it applied comes again, and nothing is left out.
@@ -102,14 +112,14 @@ async fn who_is_far_behind_gets_an_image_and_then_entries() {
     let epoch = register(&first, 1).await;
     assert!(first.attend().await.unwrap().beat(beat(&first, epoch)).await.is_ok());
     for n in 0..30 {
-        assert!(create(&first, &format!("t{n}")).await);
+        create(&first, &format!("t{n}")).await;
     }
     first.shutdown().await;
     // After a restart no entries are at hand, only the image.
     let again = ControllerLink::local(start().await.unwrap());
     let link = connect(&servers(alone)).await;
     assert_eq!(link.images().borrow().topic_count(), 30);
-    assert!(create(&again, "new").await);
+    create(&again, "new").await;
     let mut images = link.images();
     until(&mut images, |image| image.topic("new").is_some()).await;
     let (left, right) = (images.borrow().clone(), again.images().borrow().clone());
@@ -131,7 +141,9 @@ async fn strangers_are_told_apart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_connection_fences_and_a_change_of_controllers_does_not() {
-    let nodes = three(usize::MAX);
+    let mut nodes = three(usize::MAX);
+    // Whoever only misses its reports does so after a minute.
+    nodes.iter_mut().for_each(|node| node.options.broker_session_timeout_ms = 60_000);
     let mut controllers = start_all(&nodes).await;
     let link = connect(&servers(&nodes)).await;
     let epoch = register(&link, 1).await;
@@ -139,7 +151,7 @@ async fn a_broken_connection_fences_and_a_change_of_controllers_does_not() {
     let mut images = link.images();
     until(&mut images, |image| !is_fenced(image)).await;
     // The active controller stops: the broker hears of it and goes to the next one within its grace.
-    let leader = leader_of(&controllers);
+    let leader = leader_of(&controllers).await;
     let ended = tokio::spawn(async move {
         tokio::time::timeout(PATIENCE, attendance.ended()).await.expect("nobody told the broker");
     });
@@ -153,7 +165,7 @@ async fn a_broken_connection_fences_and_a_change_of_controllers_does_not() {
     drop(attendance);
     until(&mut images, is_fenced_arc).await;
     println!("fenced {:?} after the connection broke", died.elapsed());
-    assert!(died.elapsed() < Duration::from_millis(2900), "only the session timeout found it");
+    assert!(died.elapsed() < Duration::from_secs(30), "only the session timeout found it");
     // Its successor need not wait for the old session.
     assert!(register(&link, 2).await > epoch);
     let stale = attend(&link, epoch);
