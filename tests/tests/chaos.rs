@@ -43,6 +43,12 @@ fn plan(kinds: &[Kind]) -> Plan {
     if kinds.iter().any(|kind| kind.needs_net()) {
         plan = plan.namespaces();
     }
+    if kinds.contains(&Kind::Delay) {
+        plan = plan.lines();
+    }
+    if kinds.contains(&Kind::Clock) {
+        plan = plan.clocks();
+    }
     if kinds.contains(&Kind::DiskFull) {
         plan = plan.ramdisk(DISK_MIB);
     }
@@ -90,6 +96,12 @@ fn cuts() {
 fn restarts_and_reassignments() {
     let _alone = alone();
     run("moves", &[Kind::Restart, Kind::Reassign], 25, seed());
+}
+
+#[test]
+fn clocks_and_delays() {
+    let _alone = alone();
+    run("clocks", &[Kind::Clock, Kind::Delay, Kind::Kill], 30, seed());
 }
 
 #[test]

@@ -125,6 +125,46 @@ fn cuts_are_silent_and_heal() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Shortest of some round trips to a broker.
+fn round_trip(cluster: &Cluster, id: i32) -> anyhow::Result<Duration> {
+    let mut conn = cluster.connect(id)?;
+    let trips = (0..5).map(|_| {
+        let begin = Instant::now();
+        conn.brokers().map(|_| begin.elapsed())
+    });
+    Ok(trips.collect::<anyhow::Result<Vec<_>>>()?.into_iter().min().unwrap())
+}
+
+#[test]
+fn delayed_and_early_nodes_work() -> anyhow::Result<()> {
+    const DELAY: Duration = Duration::from_millis(80);
+    const HOUR: i64 = 3600;
+    let _alone = alone();
+    if !Net::possible() {
+        eprintln!("skipped: needs root, ip and nft");
+        return Ok(());
+    }
+    let mut cluster = Cluster::start(&Plan::combined(Peer::from_env(), 3).lines().clocks())?;
+    cluster.create_topic(TOPIC, 3, 3, &[])?;
+    produce(&mut cluster)?;
+    let leader = cluster.leader(TOPIC, 0)?;
+    cluster.delay(leader, DELAY)?;
+    assert!(round_trip(&cluster, leader)? >= DELAY / 2);
+    produce(&mut cluster)?;
+    cluster.heal()?;
+    cluster.wait("undelayed answers", LIMIT, |cluster| Ok((round_trip(cluster, leader)? < DELAY / 2).then_some(())))?;
+    // A clock that is set neither ends sessions nor puts replicas out of sync.
+    for ahead in [HOUR, -HOUR, 0] {
+        cluster.set_clock(leader, ahead)?;
+        produce(&mut cluster)?;
+        let view = cluster.leaders(TOPIC)?.remove(0);
+        assert_eq!((view.leader, view.isr.len()), (leader, 3));
+    }
+    cluster.wait_in_sync(TOPIC, LIMIT)?;
+    assert_eq!(cluster.alarms(), Vec::<String>::new());
+    Ok(())
+}
+
 #[test]
 fn a_paused_node_and_one_with_a_slow_disk_do_not_stop_the_others() -> anyhow::Result<()> {
     let _alone = alone();

@@ -395,10 +395,19 @@ impl Partition {
         self.is_leader() && self.high_watermark() >= self.epoch_start()
     }
 
-    /// Smallest log start of all replicas that have told theirs: what DeleteRecords answers when it is everywhere.
+    /// Smallest log start of all live replicas, −1 while one has not told its own (`Partition.lowWatermarkIfLeader`).
     pub fn low_watermark(&self) -> i64 {
-        let own = self.log_start_offset();
-        self.progress.with_remotes(|remotes, _| remotes.lowest_log_start()).flatten().map_or(own, |low| low.min(own))
+        let (own, brokers) = (self.log_start_offset(), self.shared.brokers());
+        self.progress.with_remotes(|remotes, _| remotes.lowest_log_start(&brokers)).map_or(own, |low| low.min(own))
+    }
+
+    /// Resolves when the logs of all live replicas start at `start` or later (`DelayedDeleteRecords.scala`).
+    pub async fn trimmed_everywhere(&self, start: i64, timeout: Duration) -> Result<(), CommitError> {
+        let brokers = self.shared.brokers();
+        match self.progress.wait_trimmed(start, &brokers)? {
+            None => Ok(()),
+            Some(wait) => tokio::time::timeout(timeout, wait.wait()).await.unwrap_or(Err(CommitError::TimedOut)),
+        }
     }
 
     /// Adds a row with the high watermark if it moved; a partition without other replicas knows it anyway.

@@ -97,12 +97,21 @@ struct Queues {
     /// By the end offset that they wait for, ascending.
     written: VecDeque<(i64, Arc<CommitWait>)>,
     committed: VecDeque<(i64, Arc<CommitWait>)>,
+    /// By the log start that all live replicas shall have, ascending.
+    trimmed: VecDeque<(i64, Arc<CommitWait>)>,
     watchers: Vec<Weak<Waiter>>,
     /// Size of `watchers` at which those that gave up are removed.
     sweep_at: usize,
 }
 
 impl Queues {
+    fn wait(queue: &mut VecDeque<(i64, Arc<CommitWait>)>, target: i64) -> Arc<CommitWait> {
+        let wait = Arc::new(CommitWait::default());
+        let at = queue.partition_point(|(other, _)| *other <= target);
+        queue.insert(at, (target, wait.clone()));
+        wait
+    }
+
     fn settle(queue: &mut VecDeque<(i64, Arc<CommitWait>)>, end: i64, wakes: &mut Wakes) {
         while queue.front().is_some_and(|(target, _)| *target <= end) {
             wakes.commits.extend(queue.pop_front().map(|(_, wait)| (wait, Ok(()))));
@@ -214,7 +223,7 @@ impl Progress {
         change(&mut state);
         let queues = state.queues.take().unwrap_or_default();
         drop(state);
-        for (_, wait) in queues.written.into_iter().chain(queues.committed) {
+        for (_, wait) in queues.written.into_iter().chain(queues.committed).chain(queues.trimmed) {
             wakes.commits.push((wait, Err(error)));
         }
         wakes.run();
@@ -311,12 +320,32 @@ impl Progress {
 
     /// Takes in a replica's fetch. True if the in-sync set shall change.
     pub(crate) fn replica_fetched(&self, position: ReplicaPosition, cx: &FetchCx<'_>) -> bool {
-        self.with_remotes(|remotes, log| remotes.fetched(position, log, cx)).unwrap_or(false)
+        self.look(cx, |remotes, log| remotes.fetched(position, log, cx))
     }
 
     /// Looks at the other replicas again. True if the in-sync set shall change.
     pub(crate) fn review(&self, cx: &FetchCx<'_>) -> bool {
-        self.with_remotes(|remotes, log| remotes.review(log, cx)).unwrap_or(false)
+        self.look(cx, |remotes, log| remotes.review(log, cx))
+    }
+
+    /// Runs `look`, then lets those go whose log start has come to all replicas.
+    fn look(&self, cx: &FetchCx<'_>, look: impl FnOnce(&mut Remotes, LeaderLog) -> bool) -> bool {
+        let mut wakes = Wakes::default();
+        let mut state = self.state.lock();
+        let log = self.leader_log();
+        let State { remotes: Some(remotes), queues, .. } = &mut *state else {
+            return false;
+        };
+        let changes = look(remotes, log);
+        if let Some(queues) = queues
+            && !queues.trimmed.is_empty()
+        {
+            Queues::settle(&mut queues.trimmed, remotes.lowest_log_start(cx.brokers), &mut wakes);
+        }
+        self.advance(&mut state, &mut wakes);
+        drop(state);
+        wakes.run();
+        changes
     }
 
     /// The in-sync set to propose: members with their epochs, and the partition epoch.
@@ -420,14 +449,29 @@ impl Progress {
         if state.role != Role::Leading && (level != Level::Stored || state.role == Role::Idle) {
             return Err(CommitError::NotLeader);
         }
-        let wait = Arc::new(CommitWait::default());
         let queue = match level {
             Level::Written | Level::Stored => &mut state.queues().written,
             Level::Committed => &mut state.queues().committed,
         };
-        let at = queue.partition_point(|(target, _)| *target <= end);
-        queue.insert(at, (end, wait.clone()));
-        Ok(Some(wait))
+        Ok(Some(Queues::wait(queue, end)))
+    }
+
+    /// A wait until the logs of all live replicas start at `start` or later; `None` if they do.
+    pub(crate) fn wait_trimmed(&self, start: i64, brokers: &Brokers) -> Result<Option<Arc<CommitWait>>, CommitError> {
+        let mut state = self.state.lock();
+        if state.failure.is_some() {
+            return Err(CommitError::Storage);
+        }
+        if state.role != Role::Leading {
+            return Err(CommitError::NotLeader);
+        }
+        if state.remotes.as_ref().is_none_or(|remotes| remotes.lowest_log_start(brokers) >= start) {
+            return Ok(None);
+        }
+        let queue = &mut state.queues().trimmed;
+        // Those whose time was up do not come back for theirs.
+        queue.retain(|(_, wait)| Arc::strong_count(wait) > 1);
+        Ok(Some(Queues::wait(queue, start)))
     }
 }
 

@@ -351,9 +351,10 @@ impl Remotes {
         self.list.iter().for_each(|remote| remote.tell(news));
     }
 
-    /// Smallest log start of the replicas that have told theirs.
-    pub(crate) fn lowest_log_start(&self) -> Option<i64> {
-        self.list.iter().map(|remote| remote.log_start).filter(|start| *start != UNKNOWN).min()
+    /// Smallest log start of the replicas whose brokers are alive; none is waited for if there are none.
+    pub(crate) fn lowest_log_start(&self, brokers: &Brokers) -> i64 {
+        let alive = self.list.iter().filter(|remote| brokers.may_join(remote.id, -1));
+        alive.map(|remote| remote.log_start).min().unwrap_or(i64::MAX)
     }
 }
 

@@ -189,6 +189,42 @@ async fn a_new_replica_starts_where_the_leader_does_even_within_a_batch() {
 }
 
 #[tokio::test]
+async fn a_trim_is_done_when_the_live_replicas_have_followed() {
+    const SOON: std::time::Duration = std::time::Duration::from_millis(1);
+    const LATE: std::time::Duration = std::time::Duration::from_secs(60);
+    let mut c = Cluster::new(3, 1);
+    for value in 0..5 {
+        c.append(1, 1000 + value, -1).unwrap();
+    }
+    c.settle();
+    assert_eq!(c.p(1).low_watermark(), 0);
+    assert_eq!(c.p(1).trim(3).await.unwrap(), 3);
+    let partition = c.p(1);
+    assert_eq!(partition.trimmed_everywhere(3, SOON).await, Err(CommitError::TimedOut));
+    let everywhere = tokio::spawn(async move { partition.trimmed_everywhere(3, LATE).await });
+    c.settle();
+    assert_eq!(everywhere.await.unwrap(), Ok(()));
+    assert_eq!((c.p(2).log_start_offset(), c.p(3).log_start_offset(), c.p(1).low_watermark()), (3, 3, 3));
+    // A dead replica is not waited for, also if it dies meanwhile.
+    assert_eq!(c.p(1).trim(4).await.unwrap(), 4);
+    c.fetch(2, true);
+    c.fetch(2, true);
+    let partition = c.p(1);
+    assert_eq!(partition.trimmed_everywhere(4, SOON).await, Err(CommitError::TimedOut));
+    c.kill(3);
+    c.apply(1);
+    assert_eq!(partition.trimmed_everywhere(4, SOON).await, Ok(()));
+    assert_eq!(partition.low_watermark(), 4);
+    // Another leader has not promised it.
+    assert_eq!(partition.trim(5).await.unwrap(), 5);
+    let ended = tokio::spawn(async move { partition.trimmed_everywhere(5, LATE).await });
+    tokio::task::yield_now().await;
+    c.change(PartitionDelta { leader: Some(2), ..PartitionDelta::default() });
+    c.apply(1);
+    assert_eq!(ended.await.unwrap(), Err(CommitError::NotLeader));
+}
+
+#[tokio::test]
 async fn after_an_unclean_election_a_follower_goes_back_below_its_log_start() {
     let mut c = Cluster::new(2, 1);
     c.append(1, 1000, -1).unwrap();

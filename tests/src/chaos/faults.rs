@@ -41,6 +41,10 @@ pub enum Fault {
     DiskFull(Which),
     /// Bytes per second.
     DiskSlow(Which, u64),
+    /// Milliseconds, for what the node sends.
+    Delay(Which, u64),
+    /// Seconds that the wall clock is set ahead.
+    Clock(Which, i64),
 }
 
 impl Fault {
@@ -87,7 +91,7 @@ pub fn strike(cluster: &mut Cluster, topic: &str, fault: &Fault) -> anyhow::Resu
         }
         Fault::Kill(which) | Fault::Pause(which) | Fault::Isolate(which) | Fault::Lose(which, _) => *which,
         Fault::Cut { from, .. } => *from,
-        Fault::DiskFull(which) | Fault::DiskSlow(which, _) => *which,
+        Fault::DiskFull(which) | Fault::DiskSlow(which, _) | Fault::Delay(which, _) | Fault::Clock(which, _) => *which,
     };
     let Some(id) = well(cluster, topic, which) else {
         return Ok(None);
@@ -98,6 +102,8 @@ pub fn strike(cluster: &mut Cluster, topic: &str, fault: &Fault) -> anyhow::Resu
         Fault::Isolate(_) => cluster.isolate(id)?,
         Fault::Lose(_, percent) => cluster.lose(id, *percent)?,
         Fault::DiskFull(_) => cluster.disk(id)?.fill()?,
+        Fault::Delay(_, millis) => cluster.delay(id, Duration::from_millis(*millis))?,
+        Fault::Clock(_, seconds) => cluster.set_clock(id, *seconds)?,
         Fault::DiskSlow(_, rate) => {
             return Ok(cluster.slow_disk(id, *rate)?.then(|| Struck { fault: fault.clone(), nodes: vec![id] }));
         }
@@ -163,6 +169,7 @@ fn change(cluster: &mut Cluster, topic: &str, partition: i32, replicas: &[i32]) 
 /// Undoes all faults: every node runs, hears and answers, and every partition has all its replicas assigned again.
 pub fn heal(cluster: &mut Cluster, topic: &str, struck: &[Struck]) -> anyhow::Result<()> {
     cluster.heal()?;
+    cluster.right_clocks()?;
     for id in cluster.ids() {
         cluster.resume(id)?;
         cluster.normal_disk(id)?;

@@ -22,10 +22,12 @@ pub enum Kind {
     Reassign,
     DiskFull,
     DiskSlow,
+    Delay,
+    Clock,
 }
 
 impl Kind {
-    pub const ALL: [(&'static str, Kind); 10] = [
+    pub const ALL: [(&'static str, Kind); 12] = [
         ("kill", Kind::Kill),
         ("massacre", Kind::Massacre),
         ("pause", Kind::Pause),
@@ -36,6 +38,8 @@ impl Kind {
         ("reassign", Kind::Reassign),
         ("full", Kind::DiskFull),
         ("slow", Kind::DiskSlow),
+        ("delay", Kind::Delay),
+        ("clock", Kind::Clock),
     ];
 
     pub fn parse(name: &str) -> anyhow::Result<Kind> {
@@ -44,7 +48,7 @@ impl Kind {
     }
 
     pub fn needs_net(self) -> bool {
-        matches!(self, Kind::Isolate | Kind::Cut | Kind::Lose)
+        matches!(self, Kind::Isolate | Kind::Cut | Kind::Lose | Kind::Delay)
     }
 }
 
@@ -110,6 +114,11 @@ impl Schedule {
             Kind::Reassign => Fault::Reassign(self.rng.random_range(0..self.partitions)),
             Kind::DiskFull => Fault::DiskFull(which),
             Kind::DiskSlow => Fault::DiskSlow(which, 1 << self.rng.random_range(16..21)),
+            Kind::Delay => Fault::Delay(which, 1 << self.rng.random_range(1..10)),
+            Kind::Clock => {
+                const STEPS: [i64; 6] = [2, 90, 4_000, 90_000, -90, -4_000];
+                Fault::Clock(which, STEPS[self.rng.random_range(0..STEPS.len())])
+            }
         }
     }
 }

@@ -67,6 +67,56 @@ impl Drop for Ramdisk {
     }
 }
 
+/// A file system in a file, which can be made to fail: from then on every access is an I/O error.
+pub struct BreakableDisk {
+    path: PathBuf,
+    file: PathBuf,
+}
+
+impl BreakableDisk {
+    /// `None` if this machine cannot: it takes root, loop devices and `mkfs.ext4`.
+    pub fn mount(path: &Path, mib: u64) -> anyhow::Result<Option<BreakableDisk>> {
+        fs::create_dir_all(path)?;
+        let file = path.with_extension("image");
+        fs::File::create(&file)?.set_len(mib << 20)?;
+        let disk = BreakableDisk { path: path.to_owned(), file };
+        Ok(disk.mount_new()?.then_some(disk))
+    }
+
+    fn mount_new(&self) -> anyhow::Result<bool> {
+        let run = |command: &mut Command| command.status().is_ok_and(|status| status.success());
+        Ok(run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&self.file))
+            && run(Command::new("mount").args(["-o", "loop"]).arg(&self.file).arg(&self.path)))
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// `EXT4_IOC_SHUTDOWN`, by Python: std has no ioctl.
+    pub fn fail(&self) -> anyhow::Result<()> {
+        const SCRIPT: &str = "import fcntl, os, struct, sys\n\
+            fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))";
+        let done = Command::new("python3").args(["-c", SCRIPT]).arg(&self.path).status()?;
+        anyhow::ensure!(done.success(), "the file system at {} could not be made to fail", self.path.display());
+        Ok(())
+    }
+
+    /// An empty one in its place; nobody may use the old one.
+    pub fn replace(&self) -> anyhow::Result<()> {
+        let done = Command::new("umount").arg(&self.path).status()?;
+        anyhow::ensure!(done.success(), "{} could not be unmounted", self.path.display());
+        anyhow::ensure!(self.mount_new()?, "{} could not be mounted again", self.path.display());
+        Ok(())
+    }
+}
+
+impl Drop for BreakableDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.path).status();
+    }
+}
+
 const V1: &str = "/sys/fs/cgroup/blkio";
 const V2: &str = "/sys/fs/cgroup";
 

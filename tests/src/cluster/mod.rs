@@ -3,13 +3,16 @@
 //! The same [`Plan`] starts Millrace or Apache Kafka.
 
 mod admin;
+mod clock;
 mod disk;
 pub mod failover;
+mod line;
 mod net;
 mod plan;
 
 pub use admin::{NewTopic, PartitionView, Quorum};
-pub use disk::{Ramdisk, SlowDisk};
+pub use clock::Clock;
+pub use disk::{BreakableDisk, Ramdisk, SlowDisk};
 pub use net::{Net, Plane};
 pub use plan::{NodePlan, Plan, Roles};
 
@@ -35,6 +38,7 @@ struct Node {
     spec: Spec,
     roles: Roles,
     disk: Option<Ramdisk>,
+    clock: Option<Clock>,
     process: Option<Broker>,
     paused: bool,
     cut_off: bool,
@@ -198,8 +202,8 @@ impl Cluster {
         self.net()?.lose(id, percent)
     }
 
-    /// Delays what a node sends. `false` if this kernel has no netem.
-    pub fn delay(&mut self, id: i32, delay: Duration) -> anyhow::Result<bool> {
+    /// Delays what a node sends, give or take a half, in a plan with [`Plan::lines`].
+    pub fn delay(&mut self, id: i32, delay: Duration) -> anyhow::Result<()> {
         self.net()?.delay(id, delay)
     }
 
@@ -229,6 +233,17 @@ impl Cluster {
     pub fn normal_disk(&mut self, id: i32) -> anyhow::Result<()> {
         self.node_mut(id)?.slow = None;
         Ok(())
+    }
+
+    /// Sets the wall clock of a node so many seconds ahead of the machine's, in a plan with [`Plan::clocks`].
+    pub fn set_clock(&mut self, id: i32, seconds: i64) -> anyhow::Result<()> {
+        let clock = self.nodes.get(&id).and_then(|n| n.clock.as_ref());
+        clock.context("the plan has no clocks")?.set(seconds)
+    }
+
+    /// Every clock is right again.
+    pub fn right_clocks(&mut self) -> anyhow::Result<()> {
+        self.nodes.values().filter_map(|n| n.clock.as_ref()).try_for_each(|clock| clock.set(0))
     }
 
     /// A connection to one broker, with short limits.

@@ -4,6 +4,7 @@
 //! tests ── bridge 10.a.b.1 ─┬─ veth ── namespace of node 1, 10.a.b.11
 //!                           ├─ veth ── namespace of node 2, 10.a.b.12
 //! ```
+//! Where delays are wanted, a [`Line`] takes the place of the veth pair.
 //! Cuts and losses are rules of nftables inside the namespace that is sent to: packets vanish, as on a broken
 //! wire, and nobody gets an error.
 
@@ -15,6 +16,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
+
+use super::line::Line;
 
 /// What is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +39,8 @@ pub struct Net {
     subnet: (u8, u8),
     /// The last byte of each node's address.
     hosts: BTreeMap<i32, u8>,
+    /// Cables with a delay, if the plan wants them.
+    lines: BTreeMap<i32, Line>,
 }
 
 impl Net {
@@ -46,29 +51,36 @@ impl Net {
             && run(&["ip", "netns", "list"]).is_ok()
     }
 
-    pub fn build(nodes: &[i32]) -> anyhow::Result<Net> {
+    /// With `lines`, what nodes send can be delayed.
+    pub fn build(nodes: &[i32], lines: bool) -> anyhow::Result<Net> {
         static BUILT: AtomicU32 = AtomicU32::new(0);
         sweep();
         let number = BUILT.fetch_add(1, Ordering::Relaxed);
         let tag = format!("{}x{number}", std::process::id());
         let subnet = free_subnet(std::process::id().wrapping_mul(31).wrapping_add(number))?;
         let hosts = nodes.iter().zip(11..).map(|(id, host)| (*id, host)).collect();
-        let net = Net { tag, subnet, hosts };
+        let mut net = Net { tag, subnet, hosts, lines: BTreeMap::new() };
         let bridge = net.bridge();
         run(&["ip", "link", "add", &bridge, "type", "bridge"]).context("a bridge (needs root)")?;
         run(&["ip", "addr", "add", &format!("{}/24", net.address(1)), "dev", &bridge])?;
         run(&["ip", "link", "set", &bridge, "up"])?;
         for id in nodes {
-            net.add(*id)?;
+            net.add(*id, lines)?;
         }
         Ok(net)
     }
 
-    fn add(&self, id: i32) -> anyhow::Result<()> {
+    fn add(&mut self, id: i32, line: bool) -> anyhow::Result<()> {
         let (space, bridge, ip) = (self.space(id)?, self.bridge(), self.ip(id)?);
         let (outer, inner) = (self.outer(self.hosts[&id]), "eth0");
         run(&["ip", "netns", "add", &space])?;
-        run(&["ip", "link", "add", &outer, "type", "veth", "peer", "name", inner, "netns", &space])?;
+        if line {
+            let node = format!("mw{}n{}", self.tag, self.hosts[&id]);
+            self.lines.insert(id, Line::new(&node, &outer).context("a TAP device")?);
+            run(&["ip", "link", "set", &node, "netns", &space, "name", inner])?;
+        } else {
+            run(&["ip", "link", "add", &outer, "type", "veth", "peer", "name", inner, "netns", &space])?;
+        }
         run(&["ip", "link", "set", &outer, "master", &bridge, "up"])?;
         run(&["ip", "-n", &space, "addr", "add", &format!("{ip}/24"), "dev", inner])?;
         run(&["ip", "-n", &space, "link", "set", inner, "up"])?;
@@ -134,18 +146,16 @@ impl Net {
         self.nft(id, &format!("add rule {TABLE} in iifname != \"lo\" numgen random mod 100 < {percent} drop"))
     }
 
-    pub fn delay(&self, id: i32, delay: Duration) -> anyhow::Result<bool> {
-        let (space, millis) = (self.space(id)?, format!("{}ms", delay.as_millis()));
-        let words = ["tc", "-n", &space, "qdisc", "replace", "dev", "eth0", "root", "netem", "delay", &millis];
-        Ok(run(&words).is_ok())
+    pub fn delay(&self, id: i32, delay: Duration) -> anyhow::Result<()> {
+        self.lines.get(&id).context("the plan has no lines")?.delay(delay);
+        Ok(())
     }
 
     pub fn heal(&self) -> anyhow::Result<()> {
         for id in self.hosts.keys() {
             self.nft(*id, &format!("flush table {TABLE}"))?;
-            // There may be nothing to delete.
-            let _ = run(&["tc", "-n", &self.space(*id)?, "qdisc", "del", "dev", "eth0", "root"]);
         }
+        self.lines.values().for_each(|line| line.delay(Duration::ZERO));
         Ok(())
     }
 }
@@ -155,6 +165,7 @@ impl Drop for Net {
         for (id, host) in &self.hosts {
             // The kernel takes its time with namespaces; without their cable they are harmless.
             let _ = run(&["ip", "link", "del", &self.outer(*host)]);
+            let _ = run(&["ip", "-n", &format!("{NAMES}-{}-{id}", self.tag), "link", "del", "eth0"]);
             let _ = run(&["ip", "netns", "del", &format!("{NAMES}-{}-{id}", self.tag)]);
         }
         let _ = run(&["ip", "link", "del", &self.bridge()]);

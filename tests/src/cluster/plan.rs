@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use super::{Cluster, Net, Node, Ramdisk};
+use super::{Clock, Cluster, Net, Node, Ramdisk};
 use crate::harness::{Dir, Peer, Spec};
 
 /// Ports of every node in a network of its own.
@@ -17,11 +17,13 @@ pub enum Roles {
     Combined,
     Broker,
     Controller,
+    /// A controller that finds the quorum when it is there.
+    Joining,
 }
 
 impl Roles {
     pub fn broker(self) -> bool {
-        self != Roles::Controller
+        matches!(self, Roles::Combined | Roles::Broker)
     }
 
     pub fn controller(self) -> bool {
@@ -32,7 +34,7 @@ impl Roles {
         match self {
             Roles::Combined => "broker,controller",
             Roles::Broker => "broker",
-            Roles::Controller => "controller",
+            Roles::Controller | Roles::Joining => "controller",
         }
     }
 }
@@ -56,6 +58,8 @@ pub struct Plan {
     env: Vec<(String, String)>,
     namespaces: bool,
     named: bool,
+    clocks: bool,
+    lines: bool,
     ramdisk_mib: Option<u64>,
     heap_mib: u32,
     binary: Option<PathBuf>,
@@ -88,6 +92,8 @@ impl Plan {
             env: Vec::new(),
             namespaces: false,
             named: false,
+            clocks: false,
+            lines: false,
             ramdisk_mib: None,
             heap_mib: 512,
             binary: None,
@@ -105,6 +111,23 @@ impl Plan {
                 .set("share.coordinator.state.topic.replication.factor", &factor)
                 .set("share.coordinator.state.topic.min.isr", min_isr),
         }
+    }
+
+    /// One more broker, which is no controller.
+    #[must_use]
+    pub fn broker(self, id: i32) -> Plan {
+        self.and(id, Roles::Broker)
+    }
+
+    /// One more controller, which is no founder: it finds the others by their addresses.
+    #[must_use]
+    pub fn controller(self, id: i32) -> Plan {
+        self.and(id, Roles::Joining)
+    }
+
+    fn and(mut self, id: i32, roles: Roles) -> Plan {
+        self.nodes.push(NodePlan { id, roles, settings: Vec::new() });
+        self
     }
 
     /// A setting of all nodes.
@@ -166,6 +189,20 @@ impl Plan {
         self
     }
 
+    /// A network for each node, with cables on which frames can be delayed.
+    #[must_use]
+    pub fn lines(mut self) -> Plan {
+        self.lines = true;
+        self.namespaces()
+    }
+
+    /// Each process has a wall clock that can be set.
+    #[must_use]
+    pub fn clocks(mut self) -> Plan {
+        self.clocks = true;
+        self
+    }
+
     /// JVM heap of Kafka nodes.
     #[must_use]
     pub fn heap_mib(mut self, mib: u32) -> Plan {
@@ -183,7 +220,7 @@ impl Plan {
     /// Directories, networks and settings of a cluster of which nothing runs yet.
     pub fn lay_out(&self) -> anyhow::Result<Cluster> {
         let ids: Vec<i32> = self.nodes.iter().map(|n| n.id).collect();
-        let net = self.namespaces.then(|| Net::build(&ids)).transpose()?;
+        let net = self.namespaces.then(|| Net::build(&ids, self.lines)).transpose()?;
         let dir = Dir::temp()?;
         let mut specs = Vec::new();
         for node in &self.nodes {
@@ -215,14 +252,18 @@ impl Plan {
                     Some(disk)
                 }
             };
-            let roles = node.roles;
-            nodes.insert(node.id, Node { spec, roles, disk, process: None, paused: false, cut_off: false, slow: None });
+            let clock = self.clocks.then(|| Clock::new(spec.dir.path())).transpose()?;
+            spec.env.extend(clock.iter().flat_map(Clock::env));
+            let node_state =
+                Node { spec, roles: node.roles, disk, clock, process: None, paused: false, cut_off: false, slow: None };
+            nodes.insert(node.id, node_state);
         }
         Ok(Cluster { nodes, net, peer: self.peer, alarms: Vec::new(), _dir: dir })
     }
 
     fn voters(&self, specs: &[Spec]) -> String {
-        let voters = self.nodes.iter().zip(specs).filter(|(node, _)| node.roles.controller());
+        let founder = |roles: Roles| matches!(roles, Roles::Combined | Roles::Controller);
+        let voters = self.nodes.iter().zip(specs).filter(|(node, _)| founder(node.roles));
         let voters = voters.map(|(node, spec)| format!("{}@{}:{}", node.id, spec.host, spec.controller_port));
         voters.collect::<Vec<_>>().join(",")
     }
@@ -236,15 +277,21 @@ impl Plan {
         let listeners = match node.roles {
             Roles::Combined => format!("{client},{controller}"),
             Roles::Broker => client,
-            Roles::Controller => controller,
+            Roles::Controller | Roles::Joining => controller,
         };
         let mut spec = spec
             .set("process.roles", node.roles.setting())
             .set("node.id", &node.id.to_string())
             .set("listeners", &listeners)
             .set("controller.listener.names", "CONTROLLER")
-            .set("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT")
-            .set("controller.quorum.voters", voters);
+            .set("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT");
+        spec = match node.roles {
+            Roles::Joining => {
+                let addresses: Vec<&str> = voters.split(',').filter_map(|v| Some(v.split_once('@')?.1)).collect();
+                spec.set("controller.quorum.bootstrap.servers", &addresses.join(","))
+            }
+            _ => spec.set("controller.quorum.voters", voters),
+        };
         if node.roles.broker() {
             spec = spec.set("inter.broker.listener.name", "PLAINTEXT");
         }

@@ -209,8 +209,12 @@ impl Drop for Broker {
 
 /// Where the release binary is; `MILLRACE_BROKER` names another.
 pub fn millrace_binary() -> PathBuf {
-    std::env::var_os("MILLRACE_BROKER")
-        .map_or_else(|| repo_root().join("target/release/millrace-broker"), PathBuf::from)
+    std::env::var_os("MILLRACE_BROKER").map_or_else(|| program("millrace-broker"), PathBuf::from)
+}
+
+/// Where a program of the release build is.
+pub fn program(name: &str) -> PathBuf {
+    repo_root().join("target/release").join(name)
 }
 
 fn millrace_command(spec: &Spec) -> anyhow::Result<Vec<String>> {

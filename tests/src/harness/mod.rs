@@ -8,7 +8,7 @@ mod logs;
 pub mod proc;
 mod spec;
 
-pub use broker::{Broker, Launch, millrace_binary};
+pub use broker::{Broker, Launch, millrace_binary, program};
 pub use logs::{LogScan, Problem};
 pub use spec::{Dir, Peer, Spec};
 

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use millrace_metadata::error::ErrorCode;
 use millrace_metadata::image::Image;
 use millrace_metadata::names::is_internal;
+use millrace_replica::Partition;
 use millrace_security::Operation;
 use millrace_wire::kp::messages::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
 use millrace_wire::kp::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
@@ -14,26 +17,45 @@ use super::codes;
 use super::convert::topic_name;
 use super::{Answer, Cx};
 
-/// Deletes, one partition after the other.
+/// Moves the log starts of all partitions, then waits until their live replicas have followed
+/// (`DelayedDeleteRecords.scala`), at the most for the time that the request gives.
 pub fn handle(
     cx: Cx,
     request: DeleteRecordsRequest,
 ) -> impl Future<Output = Answer<DeleteRecordsResponse>> + Send + 'static {
     async move {
+        let deadline = Instant::now() + Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
         let image = cx.broker.image();
-        let mut response = DeleteRecordsResponse::default();
+        let mut begun = Vec::new();
         for (name, partitions) in distinct(&request) {
-            let mut out = DeleteRecordsTopicResult::default();
-            out.name = topic_name(name);
             let allowed = cx.may_topic(Operation::Delete, name);
             for (index, offset) in partitions {
-                let done = match allowed {
-                    true => delete(&cx, &image, name, (index, offset)).await,
+                let trimmed = match allowed {
+                    true => trim(&cx, &image, name, (index, offset)).await,
                     false => Err(ErrorCode::TopicAuthorizationFailed),
                 };
-                out.partitions.push(result(index, done));
+                begun.push((name, index, trimmed));
             }
-            response.topics.push(out);
+        }
+        let mut response = DeleteRecordsResponse::default();
+        for (name, index, trimmed) in begun {
+            let out = match trimmed {
+                Ok((partition, start)) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    let done = partition.trimmed_everywhere(start, left).await;
+                    result(index, done.map_err(|error| codes::commit(&error)), partition.low_watermark())
+                }
+                Err(error) => result(index, Err(error), -1),
+            };
+            match response.topics.last_mut().filter(|topic| *topic.name == *name) {
+                Some(topic) => topic.partitions.push(out),
+                None => {
+                    let mut topic = DeleteRecordsTopicResult::default();
+                    topic.name = topic_name(name);
+                    topic.partitions.push(out);
+                    response.topics.push(topic);
+                }
+            }
         }
         Answer::Send(response)
     }
@@ -50,23 +72,27 @@ fn distinct(request: &DeleteRecordsRequest) -> BTreeMap<&str, BTreeMap<i32, i64>
     topics
 }
 
-/// Returns the new low watermark.
-async fn delete(cx: &Cx, image: &Image, topic: &str, (index, offset): (i32, i64)) -> Result<i64, ErrorCode> {
+/// Returns the partition and its new log start.
+async fn trim(
+    cx: &Cx,
+    image: &Image,
+    topic: &str,
+    (index, offset): (i32, i64),
+) -> Result<(Arc<Partition>, i64), ErrorCode> {
     image.partition(topic, index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     if is_internal(topic) {
         return Err(ErrorCode::InvalidTopicException);
     }
     let partition = cx.broker.replicas.partition(topic, index).map_err(|error| codes::lookup(&error))?;
-    partition.delete_records(offset).await.map_err(|error| codes::delete_records(&error))
+    let start = partition.delete_records(offset).await.map_err(|error| codes::delete_records(&error))?;
+    Ok((partition, start))
 }
 
-fn result(index: i32, done: Result<i64, ErrorCode>) -> DeleteRecordsPartitionResult {
+fn result(index: i32, done: Result<(), ErrorCode>, low_watermark: i64) -> DeleteRecordsPartitionResult {
     let mut out = DeleteRecordsPartitionResult::default();
     out.partition_index = index;
-    match done {
-        Ok(low_watermark) => out.low_watermark = low_watermark,
-        Err(error) => (out.low_watermark, out.error_code) = (-1, error.code()),
-    }
+    out.low_watermark = low_watermark;
+    out.error_code = done.err().map_or(0, |error| error.code());
     out
 }
 
@@ -76,7 +102,7 @@ pub fn refuse(request: &DeleteRecordsRequest, _version: i16, error: ErrorCode) -
     for topic in &request.topics {
         let mut out = DeleteRecordsTopicResult::default();
         out.name = topic.name.clone();
-        out.partitions = topic.partitions.iter().map(|p| result(p.partition_index, Err(error))).collect();
+        out.partitions = topic.partitions.iter().map(|p| result(p.partition_index, Err(error), -1)).collect();
         response.topics.push(out);
     }
     response

@@ -41,7 +41,7 @@ const READ_COMMITTED: i8 = 1;
 /// The session is settled in arrival order; reading and waiting follow.
 pub fn handle(cx: Cx, request: FetchRequest) -> impl Future<Output = Answer<FetchResponse>> + Send + 'static {
     let replica = replica_id(&cx, &request);
-    let opened = cx.broker.sessions.open(cx.broker.clock.now_ms(), ask(&cx, &request, replica));
+    let opened = cx.broker.sessions.open(cx.broker.clock.steady_ms(), ask(&cx, &request, replica));
     let how = How {
         replica,
         limits: limits(&cx, &request, replica),
@@ -161,7 +161,7 @@ async fn fetch(cx: &Cx, mut context: Context, how: How) -> FetchResponse {
     let items = items(cx, &mut context, &targets, &how);
     let found = reads::read(&items, how.limits).await;
     let outcomes: Vec<Outcome> = found.iter().map(outcome).collect();
-    let verdict = context.finish(&cx.broker.sessions, cx.broker.clock.now_ms(), &targets, &outcomes);
+    let verdict = context.finish(&cx.broker.sessions, cx.broker.clock.steady_ms(), &targets, &outcomes);
     respond(cx, verdict, targets, found)
 }
 
@@ -188,7 +188,7 @@ async fn feed_follower(cx: &Cx, mut context: Context, feed: &Arc<Feed>, mut how:
     let outcomes: Vec<Outcome> = found.iter().map(outcome).collect();
     let failed = targets.partitions.iter().zip(&found).filter(|(_, found)| found.error != ErrorCode::None);
     context.set_fed(failed.map(|(target, _)| (target.slot, false)));
-    let verdict = context.finish(&cx.broker.sessions, cx.broker.clock.now_ms(), &targets, &outcomes);
+    let verdict = context.finish(&cx.broker.sessions, cx.broker.clock.steady_ms(), &targets, &outcomes);
     for (target, found) in targets.partitions.iter().zip(&found) {
         if found.starved || verdict.error.is_some() {
             feed.put_back(target.slot);
