@@ -54,7 +54,8 @@ struct Replicas {
 #[derive(Clone)]
 enum Replica {
     Online(Arc<Partition>),
-    Offline(StoreError),
+    /// Boxed, as there is one entry for every partition and an error is rare.
+    Offline(Box<StoreError>),
 }
 
 /// Gives the settings of a topic.
@@ -228,7 +229,7 @@ impl ReplicaManager {
                 Ok(partition) => Replica::Online(partition),
                 Err(error) => {
                     tracing::error!(topic = %topic.name, partition = want.key.1, %error, "the partition's log is not available");
-                    Replica::Offline(error)
+                    Replica::Offline(Box::new(error))
                 }
             };
             self.table.write().insert(topic, want.key.1, replica);
@@ -398,7 +399,7 @@ fn find(replicas: Option<&Replicas>, index: i32) -> Result<Arc<Partition>, Parti
     let replicas = replicas.ok_or(PartitionError::Unknown)?;
     match replicas.partitions.get(&index) {
         Some(Replica::Online(partition)) => Ok(partition.clone()),
-        Some(Replica::Offline(error)) => Err(PartitionError::Offline(error.clone())),
+        Some(Replica::Offline(error)) => Err(PartitionError::Offline((**error).clone())),
         None if usize::try_from(index).is_ok_and(|i| i < replicas.count) => Err(PartitionError::NotHere),
         None => Err(PartitionError::Unknown),
     }

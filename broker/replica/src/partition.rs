@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::BytesMut;
 use millrace_log::{Appended, LeaderAppend, LogDir, Origin, PartitionKey, PartitionLog, Producer};
 use millrace_metadata::{DirId, NodeId, Nodes, PartitionImage, TopicId};
 use millrace_store::{KvBatch, StoreError};
-use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use parking_lot::{RwLock, RwLockReadGuard};
 
 use crate::error::{AppendError, CommitError, ReadError};
 use crate::feed::Feed;
@@ -70,7 +71,7 @@ pub struct Partition {
     leader_epoch: AtomicI32,
     /// Held for reading by appends and truncations, so that roles do not change under them.
     state: RwLock<PartitionState>,
-    reporter: Mutex<Arc<Reporter>>,
+    reporter: ArcSwap<Reporter>,
     shared: Arc<Shared>,
     /// The high watermark that was noted last, −1 if none was in this place.
     noted: AtomicI64,
@@ -118,7 +119,7 @@ impl Partition {
             index,
             log: open.log,
             progress: open.progress,
-            reporter: Mutex::new(open.reporter),
+            reporter: ArcSwap::new(open.reporter),
             leading: AtomicBool::new(false),
             leader_epoch: AtomicI32::new(-1),
             state: RwLock::new(PartitionState::none()),
@@ -246,7 +247,7 @@ impl Partition {
         &self.shared
     }
     pub(crate) fn reporter(&self) -> Arc<Reporter> {
-        self.reporter.lock().clone()
+        self.reporter.load_full()
     }
     pub(crate) fn key(&self) -> PartitionKey {
         (self.topic_id, self.index)
@@ -423,7 +424,7 @@ impl Partition {
 
     /// From now on `reporter` tells of the log's progress, and no other one.
     pub(crate) fn report_by(&self, reporter: Arc<Reporter>) {
-        let before = std::mem::replace(&mut *self.reporter.lock(), reporter.clone());
+        let before = self.reporter.swap(reporter.clone());
         before.mute();
         // It has to be noted again in the new place.
         self.noted.store(-1, Ordering::Release);
@@ -434,5 +435,20 @@ impl Partition {
 impl std::fmt::Debug for Partition {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Partition").field("topic", &self.topic).field("index", &self.index).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_partition_is_small() {
+        // With the two counters of an `Arc`, what each of thousands of partitions takes of the allocator's size classes.
+        const COUNTERS: usize = 2 * size_of::<usize>();
+        assert!(size_of::<Partition>() + COUNTERS <= 160, "{}", size_of::<Partition>());
+        assert!(size_of::<Progress>() + COUNTERS <= 112, "{}", size_of::<Progress>());
+        assert!(size_of::<PartitionLog>() + COUNTERS <= 64, "{}", size_of::<PartitionLog>());
+        assert!(size_of::<Reporter>() + COUNTERS <= 48, "{}", size_of::<Reporter>());
     }
 }

@@ -110,11 +110,7 @@ mod tests {
     fn replicas_are_listed_one_by_one_or_all() {
         let mut image = Image::default();
         let mut set = |value: &str| {
-            image.apply(&Record::Config {
-                resource: ConfigResource::topic("t"),
-                key: LEADER_REPLICAS.to_owned(),
-                value: Some(value.to_owned()),
-            });
+            image.apply(&Record::config(ConfigResource::topic("t"), LEADER_REPLICAS, Some(value.to_owned())));
             image.clone()
         };
         let one = set("0:1, 2:3");

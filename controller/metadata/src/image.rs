@@ -106,7 +106,7 @@ impl PartitionImage {
         set(&mut self.adding, &delta.adding);
         set(&mut self.removing, &delta.removing);
         if let Some(dirs) = &delta.dirs {
-            self.dirs = dirs.clone();
+            self.dirs = Dirs::from_slice(dirs);
         }
         if let Some(recovering) = delta.recovering {
             self.recovering = recovering;
@@ -283,7 +283,7 @@ impl Image {
                 }
             }
             Record::RemoveTopic { id } => self.remove_topic(id),
-            Record::Config { resource, key, value } => self.set_config(resource, key, value.as_deref()),
+            Record::Config(c) => self.set_config(&c.resource, &c.key, c.value.as_deref()),
             Record::FeatureLevel { name, level } => {
                 self.features_index = self.features_index.max(self.index);
                 if *level == 0 {

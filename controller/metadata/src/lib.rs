@@ -12,10 +12,12 @@ pub mod image;
 mod image_tests;
 pub mod limits;
 pub mod names;
+pub mod nodes;
 pub mod record;
 
 pub use command::{Command, Reply};
 pub use error::{ApiError, ErrorCode};
 pub use ids::{DirId, IncarnationId, NO_NODE, NodeId, TopicId};
 pub use image::{BrokerImage, Image, PartitionImage, TopicImage};
-pub use record::{ConfigResource, Endpoint, Nodes, Record, ResourceKind};
+pub use nodes::Nodes;
+pub use record::{ConfigResource, Endpoint, Record, ResourceKind};

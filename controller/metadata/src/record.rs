@@ -6,9 +6,8 @@ use smallvec::SmallVec;
 
 use crate::ids::{DirId, IncarnationId, NodeId, TopicId};
 use crate::image::PartitionImage;
+pub use crate::nodes::Nodes;
 
-/// A short list of nodes, without a heap allocation up to replication factor 4.
-pub type Nodes = SmallVec<[NodeId; 4]>;
 /// The directories of a partition's replicas, parallel to its replicas.
 pub type Dirs = SmallVec<[DirId; 1]>;
 
@@ -103,7 +102,7 @@ pub struct BrokerRegistration {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PartitionDelta {
     pub replicas: Option<Nodes>,
-    pub dirs: Option<Dirs>,
+    pub dirs: Option<Box<[DirId]>>,
     pub isr: Option<Nodes>,
     pub elr: Option<Nodes>,
     pub last_known_elr: Option<Nodes>,
@@ -120,7 +119,16 @@ impl PartitionDelta {
     }
 }
 
-/// One agreed fact.
+/// Sets a configuration value, or removes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigChange {
+    pub resource: ConfigResource,
+    pub key: String,
+    pub value: Option<String>,
+}
+
+/// One agreed fact. Thousands of them stay in memory for those who follow, nearly all of them partitions and their
+/// changes: what is large and rare is boxed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
     /// The cluster's identity; the first record of every cluster.
@@ -168,12 +176,7 @@ pub enum Record {
     RemoveTopic {
         id: TopicId,
     },
-    /// Sets a configuration value, or removes it.
-    Config {
-        resource: ConfigResource,
-        key: String,
-        value: Option<String>,
-    },
+    Config(Box<ConfigChange>),
     /// Finalises a feature at a level; level 0 removes it.
     FeatureLevel {
         name: String,
@@ -191,4 +194,10 @@ pub enum Record {
         last_broker_epoch: i64,
         features_index: u64,
     },
+}
+
+impl Record {
+    pub fn config(resource: ConfigResource, key: impl Into<String>, value: Option<String>) -> Record {
+        Record::Config(Box::new(ConfigChange { resource, key: key.into(), value }))
+    }
 }

@@ -51,10 +51,10 @@ pub fn record_to_pb(record: &Record) -> pb::Record {
             Kind::PartitionChange(delta_to_pb(topic.0.to_vec(), *index, delta))
         }
         Record::RemoveTopic { id } => Kind::RemoveTopic(pb::RemoveTopic { id: id.0.to_vec() }),
-        Record::Config { resource, key, value } => Kind::Config(pb::Config {
-            resource: Some(resource_to_pb(resource)),
-            key: key.clone(),
-            value: value.clone(),
+        Record::Config(c) => Kind::Config(pb::Config {
+            resource: Some(resource_to_pb(&c.resource)),
+            key: c.key.clone(),
+            value: c.value.clone(),
         }),
         Record::FeatureLevel { name, level } => {
             Kind::FeatureLevel(pb::FeatureLevel { name: name.clone(), level: (*level).into() })
@@ -96,7 +96,7 @@ pub fn record_from_pb(record: pb::Record) -> Result<Record, DecodeError> {
         },
         Kind::PartitionChange(r) => delta_from_pb(r)?,
         Kind::RemoveTopic(r) => Record::RemoveTopic { id: topic_id(&r.id)? },
-        Kind::Config(r) => Record::Config { resource: resource_from_pb(r.resource)?, key: r.key, value: r.value },
+        Kind::Config(r) => Record::config(resource_from_pb(r.resource)?, r.key, r.value),
         Kind::FeatureLevel(r) => Record::FeatureLevel { name: r.name, level: int16(r.level, "feature level")? },
         Kind::ProducerIds(r) => Record::ProducerIds { broker: r.broker, broker_epoch: r.broker_epoch, next: r.next },
         Kind::Counters(r) => {

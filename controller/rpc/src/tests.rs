@@ -72,7 +72,7 @@ fn partition() -> impl Strategy<Value = PartitionImage> {
 
 fn delta() -> impl Strategy<Value = PartitionDelta> {
     let some = || option::of(nodes());
-    let lists = (some(), option::of(dirs::<Dirs>()), some(), some(), some(), some(), some());
+    let lists = (some(), option::of(dirs::<Box<[DirId]>>()), some(), some(), some(), some(), some());
     (lists, option::of(any::<i32>()), option::of(any::<bool>())).prop_map(|(l, leader, recovering)| PartitionDelta {
         replicas: l.0,
         dirs: l.1,
@@ -113,11 +113,8 @@ fn record() -> impl Strategy<Value = Record> {
             delta: Box::new(d)
         }),
         topic().prop_map(|id| Record::RemoveTopic { id }),
-        (resource(), any::<String>(), any::<Option<String>>()).prop_map(|(resource, key, value)| Record::Config {
-            resource,
-            key,
-            value
-        }),
+        (resource(), any::<String>(), any::<Option<String>>())
+            .prop_map(|(resource, key, value)| Record::config(resource, key, value)),
         (any::<String>(), any::<i16>()).prop_map(|(name, level)| Record::FeatureLevel { name, level }),
         (any::<i32>(), any::<i64>(), any::<i64>())
             .prop_map(|(broker, broker_epoch, next)| { Record::ProducerIds { broker, broker_epoch, next } }),

@@ -267,7 +267,7 @@ impl<'a> Change<'a> {
             given.or_else(|| self.partition.dir_of(*node)).unwrap_or_else(|| default_dir(self.image, *node))
         };
         let dirs: Dirs = self.replicas.iter().map(dir).collect();
-        delta.dirs = (dirs != self.partition.dirs).then_some(dirs);
+        delta.dirs = (dirs != self.partition.dirs).then(|| dirs.into_vec().into());
         let changed = |new: &Nodes, old: &Nodes| (new != old).then(|| new.clone());
         delta.replicas = changed(&self.replicas, &self.partition.replicas);
         delta.adding = changed(&self.adding, &self.partition.adding);

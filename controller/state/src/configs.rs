@@ -57,11 +57,11 @@ fn one(draft: &mut Draft, change: &ConfigChange, defaults: &Defaults) -> Result<
         // A broker reloads what its setting points to, such as a key store, even if the setting is the same.
         let reload = resource.kind == ResourceKind::Broker && touched.contains(key);
         if before.get(key) != Some(value) || reload {
-            draft.push(Record::Config { resource: resource.clone(), key: key.clone(), value: Some(value.clone()) });
+            draft.push(Record::config(resource.clone(), key, Some(value.clone())));
         }
     }
     for key in before.keys().filter(|key| !after.contains_key(*key)) {
-        draft.push(Record::Config { resource: resource.clone(), key: key.clone(), value: None });
+        draft.push(Record::config(resource.clone(), key, None));
     }
     take_effect(draft, resource, (&before, &after), defaults);
     Ok(())

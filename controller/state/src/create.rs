@@ -93,7 +93,7 @@ fn one(
     }
     draft.push(Record::Topic { name: topic.name.clone(), id });
     for (key, value) in configs {
-        draft.push(Record::Config { resource: ConfigResource::topic(&topic.name), key, value: Some(value) });
+        draft.push(Record::config(ConfigResource::topic(&topic.name), key, Some(value)));
     }
     for (index, partition) in (0..).zip(parts) {
         draft.push(Record::Partition { topic: id, index, partition: Box::new(partition) });

@@ -54,10 +54,6 @@ fn topics(image: &Image) -> impl Iterator<Item = Record> + '_ {
 
 fn configs(image: &Image) -> impl Iterator<Item = Record> + '_ {
     image.configs().flat_map(|(resource, values)| {
-        values.iter().map(|(key, value)| Record::Config {
-            resource: resource.clone(),
-            key: key.clone(),
-            value: Some(value.clone()),
-        })
+        values.iter().map(|(key, value)| Record::config(resource.clone(), key, Some(value.clone())))
     })
 }

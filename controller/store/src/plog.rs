@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use crate::api::{Batch, Bounds, Observer, PlogId, ReadChunk, RetentionClass};
 use crate::runs::ReadBudget;
 
-/// A log of the directory, open or not. About 300 bytes when idle.
+/// A log of the directory, open or not. Less than 200 bytes when idle, of which a directory has thousands.
 pub(crate) struct Log {
     pub id: PlogId,
     class: AtomicU8,
@@ -45,8 +45,8 @@ pub(crate) struct LogState {
     pub tail_bytes: u64,
     pub next_no: u64,
     pub observer: Option<Arc<dyn Observer>>,
-    /// A truncation that the rows in RocksDB do not reflect yet.
-    pub pending_cut: Option<i64>,
+    /// A truncation that the rows in RocksDB do not reflect yet; boxed, as it is rare.
+    pub pending_cut: Option<Box<i64>>,
     /// Queued for [`crate::upkeep`].
     pub dirty: bool,
     pub deleted: bool,
@@ -99,7 +99,8 @@ impl LogState {
 
     /// The truncation is durable in the journal, so the rows in RocksDB may follow.
     pub(crate) fn note_cut(&mut self, to: i64) {
-        self.pending_cut = Some(self.pending_cut.map_or(to, |cut| cut.min(to)));
+        let cut = self.pending_cut.as_deref().map_or(to, |cut| to.min(*cut));
+        self.pending_cut = Some(Box::new(cut));
     }
 
     /// Raises the log start in memory. The bytes in RocksDB that fall below it are the caller's to count.
@@ -150,5 +151,16 @@ impl LogState {
 
     pub(crate) fn tail_batches(&self) -> Vec<Bytes> {
         self.tail.iter().map(|e| e.batch.bytes.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_log_is_small() {
+        // With the two counters of its `Arc` it fits the allocator's class of 192 bytes.
+        assert!(size_of::<Log>() + 2 * size_of::<usize>() <= 192, "{}", size_of::<Log>());
     }
 }

@@ -72,7 +72,7 @@ fn apply_all(core: &Core, engine: &Engine, catalogue: &mut Catalogue, dirty: &[A
     }
     for (log, effect) in dirty.iter().zip(done) {
         let state = &mut *log.state.lock();
-        if state.pending_cut == effect.cut {
+        if state.pending_cut.as_deref() == effect.cut.as_ref() {
             state.pending_cut = None;
         }
         state.trimmed_to = effect.trimmed_to;
@@ -101,7 +101,7 @@ fn apply(engine: &Engine, catalogue: &Catalogue, changes: &mut Changes, log: &Ar
             counted_from: state.counted_from,
             trimmed_to: state.trimmed_to,
         };
-        (head, state.pending_cut, state.deleted)
+        (head, state.pending_cut.as_deref().copied(), state.deleted)
     };
     let mut effect = Effect { cut, cut_bytes: 0, trimmed_to: head.log_start, head_end: head.end };
     if deleted {

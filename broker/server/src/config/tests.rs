@@ -121,7 +121,7 @@ fn image(values: &[(&str, &str, &str)]) -> Image {
     let mut image = Image::default();
     for (broker, key, value) in values {
         let resource = ConfigResource::new(ResourceKind::Broker, *broker);
-        image.apply(&Record::Config { resource, key: (*key).to_owned(), value: Some((*value).to_owned()) });
+        image.apply(&Record::config(resource, *key, Some((*value).to_owned())));
     }
     image
 }

@@ -211,7 +211,7 @@ mod tests {
         let mut image = Image::default();
         for (broker, key, value) in dynamic {
             let resource = ConfigResource::new(ResourceKind::Broker, *broker);
-            image.apply(&Record::Config { resource, key: (*key).to_owned(), value: Some((*value).to_owned()) });
+            image.apply(&Record::config(resource, *key, Some((*value).to_owned())));
         }
         live.update(&image);
         live
