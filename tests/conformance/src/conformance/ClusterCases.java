@@ -27,8 +27,20 @@ final class ClusterCases {
                 new DescribeClientQuotasRequestData.ComponentData().setEntityType("user").setMatchType((byte) 0).setMatch("nobody")))));
             case FIND_COORDINATOR -> List.of(Template.of(api, "typical", (w, own, v, p) -> v < 4 ? new FindCoordinatorRequestData().setKey(own + "g").setKeyType((byte) 0)
                 : new FindCoordinatorRequestData().setCoordinatorKeys(List.of(own + "g", "base-group")).setKeyType((byte) 0)));
+            case UNREGISTER_BROKER -> List.of(Template.of(api, "typical", (w, own, v, p) -> new UnregisterBrokerRequestData().setBrokerId(4711)).once());
+            // Only what must be refused: a voter that is not there would take the majority from a single controller.
+            case ADD_RAFT_VOTER -> List.of(Template.of(api, "another-cluster", (w, own, v, p) -> new AddRaftVoterRequestData().setClusterId("another-cluster").setTimeoutMs(5_000)
+                .setVoterId(4711).setVoterDirectoryId(new Uuid(7, 7)).setListeners(listeners())).skip("clusterId"));
+            case REMOVE_RAFT_VOTER -> List.of(Template.of(api, "another-cluster", (w, own, v, p) -> new RemoveRaftVoterRequestData().setClusterId("another-cluster")
+                .setVoterId(4711).setVoterDirectoryId(new Uuid(7, 7))).skip("clusterId"));
             default -> throw new IllegalArgumentException(api.name());
         };
+    }
+
+    private static AddRaftVoterRequestData.ListenerCollection listeners() {
+        AddRaftVoterRequestData.ListenerCollection listeners = new AddRaftVoterRequestData.ListenerCollection();
+        listeners.add(new AddRaftVoterRequestData.Listener().setName("CONTROLLER").setHost("127.0.0.1").setPort(9));
+        return listeners;
     }
 
     private static DescribeTopicPartitionsRequestData partitions(DescribeTopicPartitionsRequestData.Cursor cursor) {

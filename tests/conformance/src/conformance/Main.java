@@ -23,8 +23,8 @@ import org.apache.kafka.common.protocol.ApiKeys;
  * Prints `name TAB pass|fail TAB detail` for each case and `N passed, M failed`; exit status 1 if one failed.
  */
 public final class Main {
-    /** A served API and the versions that are tried; not compared, if what it does depends on the quorum that it meets. */
-    record Served(ApiKeys api, short min, short max, boolean compared) { }
+    /** A served API and the versions that are tried. */
+    record Served(ApiKeys api, short min, short max) { }
 
     /** APIs that are tried at the same time; most of a case is waiting for a commit. */
     private static final int LANES = 4;
@@ -44,7 +44,7 @@ public final class Main {
         tally.take(listed(subject, served));
         ExecutorService lanes = Executors.newFixedThreadPool(LANES), senders = Executors.newFixedThreadPool(LANES);
         List<Future<List<Runner.Line>>> running = new ArrayList<>();
-        for (Served s : served) if (s.compared()) running.add(lanes.submit(() -> new Runner(s, subject, reference, differences, only, senders).run()));
+        for (Served s : served) running.add(lanes.submit(() -> new Runner(s, subject, reference, differences, only, senders).run()));
         for (Future<List<Runner.Line>> f : running) f.get().forEach(tally::take);
         if (args.length <= 4)
             for (String row : differences.unused()) tally.take(new Runner.Line("differences", "this row is not needed: " + row));
@@ -69,7 +69,7 @@ public final class Main {
             String[] c = line.split("\t");
             ApiKeys api = ApiKeys.forId(Integer.parseInt(c[0]));
             if (!api.name().equals(c[1])) throw new IllegalStateException(line);
-            out.add(new Served(api, Short.parseShort(c[2]), Short.parseShort(c[3]), c.length < 5));
+            out.add(new Served(api, Short.parseShort(c[2]), Short.parseShort(c[3])));
         }
         return out;
     }
