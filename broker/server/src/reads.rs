@@ -10,6 +10,7 @@ use millrace_replica::{FetchData, FetchSpec, Isolation, Partition, ReadError, Re
 use tokio::time::Instant;
 
 use crate::api::codes;
+use crate::net::AnswerMemory;
 use crate::sessions::Wanted;
 
 /// Bounds of one fetch.
@@ -169,9 +170,9 @@ impl Found {
 
 /// Reads all partitions in order. While they have too little together, waits once, until there is enough, something
 /// happens to one of them, or time is up; then reads once more.
-pub async fn read(items: &[Item], limits: Limits) -> Vec<Found> {
+pub async fn read(items: &[Item], limits: Limits, answers: &AnswerMemory) -> Vec<Found> {
     let deadline = Instant::now() + limits.max_wait;
-    let found = read_once(items, limits).await;
+    let found = read_once(items, limits, answers).await;
     let bytes: usize = found.iter().map(|found| found.bytes).sum();
     if items.is_empty() || limits.max_wait.is_zero() || is_enough(&found, limits) {
         return found;
@@ -185,7 +186,7 @@ pub async fn read(items: &[Item], limits: Limits) -> Vec<Found> {
     drop(found);
     let _ = tokio::time::timeout_at(deadline, waiter.woken()).await;
     drop(waiter);
-    read_once(items, limits).await
+    read_once(items, limits, answers).await
 }
 
 /// Whether what was found is worth an answer without further delay.
@@ -195,8 +196,11 @@ pub fn is_enough(found: &[Found], limits: Limits) -> bool {
 }
 
 /// Reads all partitions in order.
-pub async fn read_once(items: &[Item], limits: Limits) -> Vec<Found> {
-    let mut left = limits.max_bytes;
+pub async fn read_once(items: &[Item], limits: Limits, answers: &AnswerMemory) -> Vec<Found> {
+    let wanted = |item: &Item| usize::try_from(item.wanted.max_bytes).unwrap_or(0);
+    let most = items.iter().map(wanted).fold(0, usize::saturating_add);
+    let room = answers.hold(most.min(limits.max_bytes));
+    let mut left = room.bytes();
     let mut at_least_one = true;
     let mut all = Vec::with_capacity(items.len());
     for item in items {

@@ -159,7 +159,7 @@ async fn fetch(cx: &Cx, mut context: Context, how: How) -> FetchResponse {
     }
     let targets = context.targets();
     let items = items(cx, &mut context, &targets, &how);
-    let found = reads::read(&items, how.limits).await;
+    let found = reads::read(&items, how.limits, &cx.broker.answers).await;
     let outcomes: Vec<Outcome> = found.iter().map(outcome).collect();
     let verdict = context.finish(&cx.broker.sessions, cx.broker.clock.steady_ms(), &targets, &outcomes);
     respond(cx, verdict, targets, found)
@@ -222,7 +222,7 @@ fn count_bytes(cx: &Cx, targets: &Targets, found: &[Found], replica: i32) {
 async fn read_slots(cx: &Cx, context: &mut Context, slots: &[u32], how: &How) -> (Targets, Vec<Found>) {
     let targets = context.targets_of(slots);
     let items = items(cx, context, &targets, how);
-    let found = reads::read_once(&items, how.limits).await;
+    let found = reads::read_once(&items, how.limits, &cx.broker.answers).await;
     (targets, found)
 }
 
