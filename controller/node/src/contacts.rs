@@ -22,7 +22,15 @@ pub struct Contact {
 pub struct Contacts {
     clock: Clock,
     replicas: Mutex<BTreeMap<RaftId, Contact>>,
-    heard: Mutex<Option<Instant>>,
+    heard: Mutex<Option<Call>>,
+}
+
+/// The last call of whoever led.
+#[derive(Debug, Clone, Copy)]
+struct Call {
+    term: u64,
+    leader: RaftId,
+    at: Instant,
 }
 
 impl Contacts {
@@ -49,14 +57,22 @@ impl Contacts {
         self.replicas.lock().get(&id).copied()
     }
 
-    /// The leader called.
-    pub fn heard(&self) {
-        *self.heard.lock() = Some(Instant::now());
+    /// The leader of `term` called. One that was deposed and does not know it is not the leader any more.
+    pub fn heard(&self, term: u64, leader: RaftId) {
+        let mut heard = self.heard.lock();
+        if heard.is_none_or(|last| last.term <= term) {
+            *heard = Some(Call { term, leader, at: Instant::now() });
+        }
     }
 
     /// Whether the leader called so recently.
     pub fn heard_within(&self, limit: Duration) -> bool {
-        self.heard.lock().is_some_and(|at| at.elapsed() <= limit)
+        self.heard.lock().is_some_and(|last| last.at.elapsed() <= limit)
+    }
+
+    /// Who called last as the leader of a term after `term`, and for how long nothing was heard of it.
+    pub fn leader_after(&self, term: u64) -> Option<(RaftId, Duration)> {
+        self.heard.lock().filter(|last| last.term > term).map(|last| (last.leader, last.at.elapsed()))
     }
 }
 
@@ -71,5 +87,24 @@ impl Places {
             Some((host, port)) => (host, *port),
             None => (&peer.host, peer.port),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn the_leader_of_the_latest_term_is_the_one_that_was_heard() {
+        let contacts = Contacts::new(Arc::new(|| 0));
+        let leader = |after| contacts.leader_after(after).map(|(leader, _)| leader);
+        assert!(leader(0).is_none() && !contacts.heard_within(Duration::MAX));
+        contacts.heard(3, 7);
+        contacts.heard(2, 8);
+        assert_eq!((leader(0), leader(2), leader(3)), (Some(7), Some(7), None));
+        contacts.heard(4, 8);
+        assert_eq!((leader(3), leader(4)), (Some(8), None));
+        assert!(contacts.heard_within(Duration::MAX));
     }
 }

@@ -180,7 +180,7 @@ impl Controller {
         let (asker, asks) = Asker::new(id);
         let clock = Steady::new();
         let presence = Arc::new(Presence::new(clock, options.duties.suspicion_grace_ms));
-        let decider = decider(&options, &raft, (asks, images.clone()), &presence, (rng, clock));
+        let decider = decider(&options, &raft, (asks, images.clone()), (&presence, &contacts), (rng, clock));
         let (standing, standings) = watch::channel(Standing::default());
         let mut tasks = vec![tokio::spawn(decider.run()), tokio::spawn(compact(raft.clone(), growth))];
         tasks.push(tokio::spawn(follow(raft.clone(), standing)));
@@ -405,7 +405,7 @@ fn decider(
     options: &ControllerOptions,
     raft: &Raft,
     (asks, images): (mpsc::Receiver<Ask>, watch::Receiver<Arc<Image>>),
-    presence: &Arc<Presence>,
+    (presence, contacts): (&Arc<Presence>, &Arc<Contacts>),
     (rng, clock): (StdRng, Steady),
 ) -> Decider {
     Decider {
@@ -415,6 +415,7 @@ fn decider(
         defaults: options.defaults.clone(),
         sessions: Sessions::new(options.broker_session_timeout_ms),
         presence: Arc::clone(presence),
+        contacts: Arc::clone(contacts),
         duties: Duties::new(options.duties),
         rng,
         clock,

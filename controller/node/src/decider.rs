@@ -3,6 +3,7 @@
 //! clients share one sync. In between it does its duties (`duties.rs`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use millrace_metadata::command::Heartbeat;
 use millrace_metadata::limits::{ELECTIONS_PER_SWEEP_MAX, RECORDS_PER_DECISION_MAX};
@@ -14,6 +15,7 @@ use openraft::errors::{ClientWriteError, RaftError};
 use rand::rngs::StdRng;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::contacts::Contacts;
 use crate::duties::{Duties, Duty, LOOK_MS, probe};
 use crate::presence::{Presence, Steady};
 use crate::raft::{Applied, Proposal, Raft, RaftId, controller_id};
@@ -62,6 +64,7 @@ pub struct Decider {
     pub defaults: Defaults,
     pub sessions: Sessions,
     pub presence: Arc<Presence>,
+    pub contacts: Arc<Contacts>,
     pub duties: Duties,
     pub rng: StdRng,
     /// What sessions are measured with.
@@ -129,23 +132,25 @@ impl Decider {
             return None;
         }
         if self.led != term {
-            self.led = term;
-            self.begin(&image);
+            let before = std::mem::replace(&mut self.led, term);
+            self.begin(&image, before);
         }
         Some(image)
     }
 
-    /// A new active controller gives every broker a whole session to show up, and asks who is still there.
-    fn begin(&mut self, image: &Arc<Image>) {
+    /// A new active controller gives every broker a whole session to show up, and asks who is still there. Of the
+    /// node that led before it knows more: it has not been heard of since its last call, which led to the election.
+    fn begin(&mut self, image: &Arc<Image>, led_before: u64) {
         let now_ms = self.clock.now_ms();
         self.sessions.clear();
         self.presence.begin();
+        let me = controller_id(*self.raft.node_id());
+        let silent = self.contacts.leader_after(led_before).map(|(leader, silence)| (controller_id(leader), silence));
         for broker in image.live_brokers() {
-            let session = Session { broker_epoch: broker.epoch, last_heard_ms: now_ms, applied: 0 };
-            self.sessions.presume(broker.id, session);
+            let silence = silent.filter(|(id, _)| *id == broker.id && *id != me).map_or(Duration::ZERO, |(_, s)| s);
+            self.sessions.presume(broker.id, broker.epoch, now_ms, silence);
         }
         self.duties.begin(now_ms);
-        let me = controller_id(*self.raft.node_id());
         tracing::info!(term = self.led, "this node is the active controller");
         tokio::spawn(probe(Arc::clone(image), me, Arc::clone(&self.presence)));
     }

@@ -136,7 +136,7 @@ fn check_protocol(metadata: &tonic::metadata::MetadataMap) -> Result<(), Status>
 impl RaftService for Serving {
     async fn append(&self, request: Request<pb::AppendRequest>) -> Result<Response<pb::AppendResponse>, Status> {
         let request = append_from_pb(self.accept(request)?).map_err(malformed)?;
-        self.contacts.heard();
+        self.contacts.heard(request.vote.leader_id.term, request.vote.leader_id.voted_for);
         let response = self.raft.append_entries(request).await.map_err(fatal)?;
         Ok(Response::new(appended_to_pb(&response)))
     }

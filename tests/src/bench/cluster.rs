@@ -22,7 +22,7 @@ const CONNECTIONS: usize = 2;
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// Names for the command line, and what they measure.
-pub const ROWS: [Row; 10] = [
+pub const ROWS: [Row; 11] = [
     ("cluster-idle", Bench::cluster_idle),
     ("cluster-stream", Bench::cluster_stream),
     ("cluster-latency", Bench::cluster_latency),
@@ -32,6 +32,7 @@ pub const ROWS: [Row; 10] = [
     ("cluster-gap-controller", |bench, variant| bench.gaps(variant, Blow::KillController, 10)),
     ("cluster-gap-both", |bench, variant| bench.gaps(variant, Blow::KillBoth, 10)),
     ("cluster-gap-cut", |bench, variant| bench.gaps(variant, Blow::CutOffLeader, 5)),
+    ("cluster-gap-cut-both", |bench, variant| bench.gaps(variant, Blow::CutOffBoth, 5)),
     ("cluster-gap-rolling", |bench, variant| bench.gaps(variant, Blow::RollingRestart, 3)),
 ];
 
@@ -177,10 +178,11 @@ impl Bench {
         Ok(())
     }
 
-    /// Produces while `work` runs; returns MB/s.
+    /// Produces while `work` runs, but no more than four times what the load is for: work that never ends must not fill
+    /// the disk. Returns MB/s.
     fn run_for(&self, cluster: &mut Cluster, load: &Load<'_>, work: impl FnOnce(&mut Cluster)) -> anyhow::Result<f64> {
         let stop = AtomicBool::new(false);
-        let load = Load { total: u64::MAX / 2, stop: Some(&stop), ..*load };
+        let load = Load { total: load.total * 4, stop: Some(&stop), ..*load };
         let options = &self.options;
         let done = std::thread::scope(|scope| {
             let producers = scope.spawn(|| load::produce(&load, options));
@@ -196,7 +198,7 @@ impl Bench {
         let rounds = if variant.peer() == Peer::Kafka { rounds.min(KAFKA_ROUNDS) } else { rounds };
         let rounds = ((rounds as f64 * self.options.scale).round() as usize).max(1);
         let plan = self.plan(variant);
-        let mut cluster = Cluster::start(&if blow == Blow::CutOffLeader { plan.namespaces() } else { plan })?;
+        let mut cluster = Cluster::start(&if blow.cuts() { plan.namespaces() } else { plan })?;
         cluster.create_topic(TOPIC, 1, FACTOR, variant.topic_configs())?;
         let row = format!("longest gap between acks, {}, s", blow.name());
         for round in 0..rounds {

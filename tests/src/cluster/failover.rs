@@ -22,13 +22,26 @@ pub enum Blow {
     KillBoth,
     /// Everything that the partition's leader sends and is sent vanishes; needs namespaces.
     CutOffLeader,
+    /// The same with a node that is the active controller as well; needs namespaces.
+    CutOffBoth,
     /// Every node in turn is stopped by SIGTERM and started again, with a wait for all replicas in between.
     RollingRestart,
 }
 
 impl Blow {
-    pub const ALL: [Blow; 5] =
-        [Blow::KillLeader, Blow::KillController, Blow::KillBoth, Blow::CutOffLeader, Blow::RollingRestart];
+    pub const ALL: [Blow; 6] = [
+        Blow::KillLeader,
+        Blow::KillController,
+        Blow::KillBoth,
+        Blow::CutOffLeader,
+        Blow::CutOffBoth,
+        Blow::RollingRestart,
+    ];
+
+    /// Whether it takes networks of the nodes' own.
+    pub fn cuts(self) -> bool {
+        matches!(self, Blow::CutOffLeader | Blow::CutOffBoth)
+    }
 
     pub fn name(self) -> &'static str {
         match self {
@@ -36,6 +49,7 @@ impl Blow {
             Blow::KillController => "active controller killed",
             Blow::KillBoth => "leader and active controller killed",
             Blow::CutOffLeader => "leader cut off silently",
+            Blow::CutOffBoth => "leader and active controller cut off silently",
             Blow::RollingRestart => "controlled rolling restart",
         }
     }
@@ -63,7 +77,8 @@ const NOT_LEADER: i16 = 6;
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// Strikes once, measures, and brings the cluster back. The topic must exist with all replicas in sync; its partition 0
-/// is written to. Combined roles for [`Blow::KillBoth`].
+/// is written to. Combined roles for [`Blow::KillBoth`]
+/// and [`Blow::CutOffBoth`].
 pub fn gap(cluster: &mut Cluster, topic: &str, blow: Blow) -> anyhow::Result<Gap> {
     let victim = arrange(cluster, topic, blow)?;
     let stop = AtomicBool::new(false);
@@ -92,8 +107,8 @@ fn arrange(cluster: &mut Cluster, topic: &str, blow: Blow) -> anyhow::Result<i32
     let active = cluster.active_controller()?;
     let leader = cluster.leader(topic, 0)?;
     let wanted = match blow {
-        Blow::KillBoth => cluster.brokers().into_iter().find(|id| *id == active),
-        Blow::KillLeader | Blow::KillController if leader == active => {
+        Blow::KillBoth | Blow::CutOffBoth => cluster.brokers().into_iter().find(|id| *id == active),
+        Blow::KillLeader | Blow::KillController | Blow::CutOffLeader if leader == active => {
             cluster.brokers().into_iter().find(|id| *id != active)
         }
         _ => Some(leader),
@@ -126,7 +141,7 @@ fn strike(cluster: &mut Cluster, topic: &str, blow: Blow, victim: i32) -> anyhow
     let mut moments = vec![Instant::now()];
     match blow {
         Blow::KillLeader | Blow::KillController | Blow::KillBoth => cluster.kill9(victim)?,
-        Blow::CutOffLeader => cluster.isolate(victim)?,
+        Blow::CutOffLeader | Blow::CutOffBoth => cluster.isolate(victim)?,
         Blow::RollingRestart => {
             for id in cluster.ids() {
                 cluster.restart(id)?;
@@ -151,7 +166,7 @@ fn strike(cluster: &mut Cluster, topic: &str, blow: Blow, victim: i32) -> anyhow
 
 fn restore(cluster: &mut Cluster, topic: &str, blow: Blow, victim: i32) -> anyhow::Result<()> {
     match blow {
-        Blow::CutOffLeader => cluster.heal()?,
+        Blow::CutOffLeader | Blow::CutOffBoth => cluster.heal()?,
         Blow::RollingRestart => {}
         Blow::KillLeader | Blow::KillController | Blow::KillBoth => cluster.start_node(victim)?,
     }
