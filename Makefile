@@ -88,10 +88,12 @@ soak: build
 chaos: build
 	$(CARGO) test --release -p millrace-tests --test chaos -- --nocapture
 
-# The previous commit's program, and a rolling upgrade from it to this one under load.
+# An earlier commit's program, and a rolling upgrade from it to this one under load: PREVIOUS=<commit>, or the one before.
+PREVIOUS ?=
+
 upgrade: build
-	bash tests/previous.sh
-	$(CARGO) test --release -p millrace-tests --test upgrade -- --nocapture
+	previous=$$(PREVIOUS=$(PREVIOUS) bash tests/previous.sh) && \
+	  MILLRACE_PREVIOUS_BROKER=$$previous $(CARGO) test --release --workspace --test upgrade -- --nocapture
 
 # Coverage-guided input for every request decoder and the batch walker; FUZZ_SECONDS for each of the three. On the
 # stable compiler, without sanitizers: the kept RocksDB archive is linked as it is.

@@ -6,6 +6,7 @@ mod admin;
 mod clock;
 mod disk;
 pub mod failover;
+pub mod features;
 mod line;
 mod net;
 mod plan;
@@ -129,6 +130,19 @@ impl Cluster {
         anyhow::ensure!(node.process.is_none(), "node {id} runs already");
         node.process = Some(Broker::spawn(&node.spec)?);
         Ok(())
+    }
+
+    /// Starts a node that must not start; returns what it printed until it ended by itself.
+    pub fn refused(&mut self, id: i32, limit: Duration) -> anyhow::Result<String> {
+        let node = self.node_mut(id)?;
+        anyhow::ensure!(node.process.is_none(), "node {id} runs already");
+        let mut process = Broker::spawn(&node.spec)?;
+        let begin = Instant::now();
+        while process.is_running() {
+            anyhow::ensure!(begin.elapsed() < limit, "node {id} goes on:\n{}", process.log_text());
+            std::thread::sleep(POLL);
+        }
+        Ok(process.log_text())
     }
 
     /// Starts a node and waits until a broker names it.
