@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::error::ApiError;
 use crate::ids::{DirId, NodeId, TopicId};
-use crate::record::{BrokerRegistration, ConfigResource, Nodes};
+use crate::record::{BrokerRegistration, ConfigResource, ControllerRegistration, Nodes};
 
 /// A topic to create.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -191,6 +191,7 @@ pub enum Command {
         broker_epoch: i64,
         dirs: Vec<DirAssignment>,
     },
+    RegisterController(ControllerRegistration),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -239,6 +240,7 @@ pub enum Reply {
     FenceBroker(Result<(), ApiError>),
     AlterPartition(Result<PerPartition<IsrState>, ApiError>),
     AssignReplicasToDirs(Result<PerPartition<()>, ApiError>),
+    RegisterController(Result<(), ApiError>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

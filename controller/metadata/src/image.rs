@@ -9,7 +9,8 @@ use rpds::RedBlackTreeMapSync;
 
 use crate::ids::{DirId, IncarnationId, NO_NODE, NodeId, TopicId};
 use crate::record::{
-    BrokerRegistration, ConfigResource, Dirs, Endpoint, FeatureRange, Nodes, PartitionDelta, Record, ResourceKind,
+    BrokerRegistration, ConfigResource, ControllerRegistration, Dirs, Endpoint, FeatureRange, Nodes, PartitionDelta,
+    Record, ResourceKind,
 };
 
 /// A registered broker.
@@ -152,6 +153,7 @@ pub struct Image {
     /// The largest epoch that any broker ever had.
     pub last_broker_epoch: i64,
     brokers: BTreeMap<NodeId, Arc<BrokerImage>>,
+    controllers: BTreeMap<NodeId, Arc<ControllerRegistration>>,
     topics: RedBlackTreeMapSync<TopicId, Arc<TopicImage>>,
     names: RedBlackTreeMapSync<Arc<str>, TopicId>,
     configs: RedBlackTreeMapSync<ConfigResource, Arc<ConfigMap>>,
@@ -219,6 +221,21 @@ impl Image {
     /// Brokers that are not fenced, sorted by id.
     pub fn live_brokers(&self) -> impl Iterator<Item = &Arc<BrokerImage>> {
         self.brokers.values().filter(|b| !b.fenced)
+    }
+
+    /// What the controller with this id told when it registered.
+    pub fn controller(&self, id: NodeId) -> Option<&Arc<ControllerRegistration>> {
+        self.controllers.get(&id)
+    }
+
+    /// All controllers that registered, sorted by id.
+    pub fn controllers(&self) -> impl Iterator<Item = &Arc<ControllerRegistration>> {
+        self.controllers.values()
+    }
+
+    /// The level that the feature is finalised at; 0 if it is off.
+    pub fn level(&self, feature: &str) -> i16 {
+        self.features.get(feature).copied().unwrap_or(0)
     }
 
     /// What was set for the resource; nothing of its defaults.
@@ -296,6 +313,9 @@ impl Image {
             Record::Counters { last_broker_epoch, features_index } => {
                 self.last_broker_epoch = self.last_broker_epoch.max(*last_broker_epoch);
                 self.features_index = *features_index;
+            }
+            Record::RegisterController(registration) => {
+                self.controllers.insert(registration.id, Arc::new(registration.clone()));
             }
         }
     }

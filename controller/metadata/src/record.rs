@@ -97,6 +97,15 @@ pub struct BrokerRegistration {
     pub features: Vec<FeatureRange>,
 }
 
+/// What a controller says of itself when it registers (KIP-919).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControllerRegistration {
+    pub id: NodeId,
+    /// Its metadata directory: with another one it is somebody else.
+    pub dir: DirId,
+    pub features: Vec<FeatureRange>,
+}
+
 /// A change of one partition. `None` leaves a field as it is. Every change adds one to the partition epoch; one that
 /// names a leader, even the present one, adds one to the leader epoch (`PartitionRegistration.merge`).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -194,6 +203,8 @@ pub enum Record {
         last_broker_epoch: i64,
         features_index: u64,
     },
+    /// A controller, or what it supports by now.
+    RegisterController(ControllerRegistration),
 }
 
 impl Record {

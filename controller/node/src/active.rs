@@ -215,6 +215,7 @@ fn may_repeat(command: &Command) -> bool {
         | Command::RegisterBroker { .. }
         | Command::BrokerHeartbeat(_)
         | Command::FenceBroker { .. }
+        | Command::RegisterController(_)
         | Command::AssignReplicasToDirs { .. } => true,
         Command::DeleteTopics { .. }
         | Command::ElectLeaders { .. }

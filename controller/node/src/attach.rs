@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_metadata::ApiError;
+use millrace_metadata::features::{Feature, too_new};
 use openraft::async_runtime::watch::WatchReceiver;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -34,6 +35,8 @@ pub struct Attach {
     pub addresses: Vec<Address>,
     pub places: Places,
     pub auto_join: bool,
+    /// What this software supports.
+    pub features: &'static [Feature],
     /// Takes the reason why this controller can never be part of the quorum.
     pub hopeless: Option<oneshot::Sender<StartError>>,
 }
@@ -166,6 +169,10 @@ impl Attach {
         if let Some(found) = foreign.first() {
             self.is_foreign(found, foreign.len() == seen.len() && foreign.len() * 2 >= addresses.len());
         }
+        if let Some(newer) = seen.iter().filter(ours).find_map(|seen| too_new(self.features, &seen.levels)) {
+            self.give_up(newer.into());
+            return;
+        }
         let leading = seen.iter().filter(ours).find_map(|seen| {
             let leader = seen.leader.filter(|leader| seen.voters.contains(leader))?;
             Some((leader, seen.nodes.get(&leader)?, seen.nodes.contains_key(&me)))
@@ -188,21 +195,24 @@ impl Attach {
         }
     }
 
+    /// Ends the start of this controller; one that runs already says it once and goes on looking.
+    fn give_up(&mut self, why: StartError) {
+        if let Some(hopeless) = self.hopeless.take()
+            && let Err(why) = hopeless.send(why)
+        {
+            tracing::error!("this controller cannot take part any more: {why}");
+        }
+    }
+
     fn is_foreign(&mut self, seen: &Seen, all: bool) {
         let (found, wanted) = (seen.cluster_id.clone(), self.members.cluster.to_string());
-        match self.hopeless.take() {
-            Some(hopeless) if all => {
-                let dir = format!("controller {}", seen.node);
-                // Nobody waits for it once the controller has started.
-                drop(hopeless.send(StartError::WrongCluster { dir, found, wanted }));
-            }
-            kept => {
-                self.hopeless = kept;
-                tracing::error!(
-                    "controller {} belongs to cluster {found}, and this one to {wanted}; correct the addresses, or give that one an empty metadata directory",
-                    seen.node
-                );
-            }
+        if all && self.hopeless.is_some() {
+            self.give_up(StartError::WrongCluster { dir: format!("controller {}", seen.node), found, wanted });
+        } else {
+            tracing::error!(
+                "controller {} belongs to cluster {found}, and this one to {wanted}; correct the addresses, or give that one an empty metadata directory",
+                seen.node
+            );
         }
     }
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use millrace_metadata::features::{TooNew, too_new};
+use millrace_metadata::features::{self, Feature, too_new};
+use millrace_metadata::record::ControllerRegistration;
 use millrace_metadata::{ApiError, Command, DirId, Image, Reply};
-use millrace_state::Sessions;
+use millrace_state::{Sessions, bootstrap};
 use millrace_store::{Kv, KvStore};
 use openraft::Config;
 use rand::SeedableRng;
@@ -19,6 +20,7 @@ use tokio::task::JoinHandle;
 use crate::active::Active;
 use crate::attach::Attach;
 use crate::attend::Reception;
+use crate::census::{Census, stay_registered};
 use crate::change::{Change, Kind, NewVoter, VoterId, change};
 use crate::compact::{ENTRIES_KEPT, Growth, RECORDS_MAX};
 use crate::contacts::{Contacts, Places};
@@ -42,6 +44,7 @@ use crate::quorum::{QuorumInfo, quorum_info};
 use crate::raft::{Peer, Raft, raft_id};
 use crate::server::{Serving, serve};
 use crate::standing::{Standing, died, follow};
+use crate::timing::Timing;
 use crate::watch::{Teller, WATCHERS_MAX};
 
 /// How long a shutdown waits for the store to close.
@@ -49,15 +52,8 @@ const CLOSE_WAIT: Duration = Duration::from_secs(2);
 /// Calls and notices that Raft itself may hold.
 const RAFT_QUEUE: u64 = 4096;
 
-/// How often a leader shows that it is there.
-const HEARTBEAT_MS: u64 = 150;
-/// A voter that hears nothing waits until the lease is over, which lasts for the longer of these, and then for a
-/// random time between them. A leader that stalls for less is never replaced.
-const ELECTION_MS: (u64, u64) = (500, 800);
 /// How long a whole snapshot may be under way.
 const SNAPSHOT_MS: u64 = 60_000;
-/// How long a voter keeps its word to a leader that is silent.
-pub const LEASE: Duration = Duration::from_millis(ELECTION_MS.1);
 
 /// A running controller.
 pub struct Controller {
@@ -70,6 +66,7 @@ pub struct Controller {
     members: Members,
     contacts: Arc<Contacts>,
     presence: Arc<Presence>,
+    features: &'static [Feature],
     handed_over: AtomicBool,
     closed: oneshot::Receiver<()>,
 }
@@ -98,12 +95,13 @@ fn open(kv: Arc<dyn Kv>, options: &ControllerOptions, snapshot_after: usize) -> 
     Ok(Opened { identity, log, machine, images, growth, feed, rng })
 }
 
-fn raft_config() -> Result<Config, StartError> {
+fn raft_config(timing: Timing) -> Result<Config, StartError> {
+    let (shortest, longest) = timing.election_ms;
     let config = Config {
         cluster_name: "millrace".to_owned(),
-        heartbeat_interval: HEARTBEAT_MS,
-        election_timeout_min: ELECTION_MS.0,
-        election_timeout_max: ELECTION_MS.1,
+        heartbeat_interval: timing.heartbeat_ms,
+        election_timeout_min: shortest,
+        election_timeout_max: longest,
         install_snapshot_timeout: SNAPSHOT_MS,
         snapshot_policy: openraft::SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: ENTRIES_KEPT,
@@ -113,7 +111,7 @@ fn raft_config() -> Result<Config, StartError> {
         // A leader that restarts may have lost what it applied: it must be elected again.
         enable_leader_restore: Some(false),
         // At least the lease and one election: a leader without a quorum must stop renewing leases.
-        quorum_loss_probe_interval: Some(2 * ELECTION_MS.1),
+        quorum_loss_probe_interval: Some(2 * longest),
         ..Config::default()
     };
     config.validate().map_err(|e| StartError::Raft(e.to_string()))
@@ -174,10 +172,13 @@ impl Controller {
             log: log.clone(),
         };
         let logged = log.clone();
-        let raft = Raft::new(id, Arc::new(raft_config()?), network, log, machine).await.map_err(|e| failed(&e))?;
-        let members = Members::new(raft.clone(), Arc::clone(&cluster));
+        let timing = Timing::of_fetch_timeout(options.fetch_timeout_ms);
+        let raft =
+            Raft::new(id, Arc::new(raft_config(timing)?), network, log, machine).await.map_err(|e| failed(&e))?;
+        let members = Members::new(raft.clone(), Arc::clone(&cluster), images.clone());
+        let features = options.defaults.features;
 
-        let (asker, asks) = Asker::new(id);
+        let (asker, asks) = Asker::new(id, Census { raft: raft.clone(), places: Arc::new(places.clone()) });
         let clock = Steady::new();
         let presence = Arc::new(Presence::new(clock, options.duties.suspicion_grace_ms));
         let decider = decider(&options, &raft, (asks, images.clone()), (&presence, &contacts), (rng, clock));
@@ -207,6 +208,8 @@ impl Controller {
                 members: members.clone(),
                 places: places.clone(),
                 log: logged.clone(),
+                features,
+                lease: timing.lease(),
                 stopping: stopping.clone(),
             };
             tasks.push(tokio::spawn(serve(serving, listener, stopping)));
@@ -214,15 +217,12 @@ impl Controller {
         }
         let (hopeless, is_hopeless) = oneshot::channel();
         tasks.push(tokio::spawn(attach(&options, &identity, &members, (&contacts, hopeless)).run()));
-        let pulse = Pulse {
-            raft: raft.clone(),
-            cluster: Arc::clone(&cluster),
-            standings: standings.clone(),
-            places,
-            log: logged,
+        tasks.push(tokio::spawn(pulse(&raft, (&cluster, &standings), (places, logged)).run()));
+        let way = || {
+            Active::new(Arc::clone(&cluster), standings.clone(), images.clone(), Some(asker.clone()), Arc::default())
         };
-        tasks.push(tokio::spawn(pulse.run()));
-        let active = Active::new(cluster, standings, images.clone(), Some(asker), Arc::default());
+        tasks.push(tokio::spawn(stay_registered(way(), registration(&identity, features))));
+        let active = way();
         let handed_over = AtomicBool::new(false);
         let controller = Controller {
             raft,
@@ -234,6 +234,7 @@ impl Controller {
             members,
             contacts,
             presence,
+            features,
             handed_over,
             closed,
         };
@@ -250,7 +251,9 @@ impl Controller {
         if alone {
             self.check_alone(others).await?;
         }
-        let founding = found(self.raft.clone(), self.images.clone(), self.identity.cluster_id.clone());
+        let me = registration(&self.identity, self.features);
+        let first = bootstrap(&self.identity.cluster_id, self.features, Some(me));
+        let founding = found(self.raft.clone(), self.images.clone(), first);
         tokio::select! {
             // Founding ends when the image has the first records, as it must for being ready.
             done = ready(&self.raft, &self.images, &self.contacts, alone) => done?,
@@ -258,8 +261,8 @@ impl Controller {
             Ok(error) = hopeless => return Err(error),
         }
         let image = Arc::clone(&self.images.borrow());
-        if let Some(TooNew { name, level, known }) = too_new(image.features.iter().map(|(n, l)| (&**n, *l))) {
-            return Err(StartError::TooNew { name, level, known });
+        if let Some(newer) = too_new(self.features, &image.features) {
+            return Err(newer.into());
         }
         let found = image.cluster_id.to_string();
         if found == self.identity.cluster_id {
@@ -400,6 +403,11 @@ async fn enter(kv: &Arc<dyn Kv>, options: &ControllerOptions, opened: &mut Opene
     Ok(agreed.members.map_or(Entry::Wait, Entry::Begin))
 }
 
+/// What this controller tells of itself.
+fn registration(identity: &Identity, table: &[Feature]) -> ControllerRegistration {
+    ControllerRegistration { id: identity.node_id, dir: identity.dir, features: features::ranges(table) }
+}
+
 /// The decision loop, before it runs.
 fn decider(
     options: &ControllerOptions,
@@ -455,8 +463,17 @@ fn attach(
         addresses: addresses(options),
         places: places(options),
         auto_join: options.auto_join,
+        features: options.defaults.features,
         hopeless: Some(hopeless),
     }
+}
+
+fn pulse(
+    raft: &Raft,
+    (cluster, standings): (&Arc<str>, &watch::Receiver<Standing>),
+    (places, log): (Places, Log),
+) -> Pulse {
+    Pulse { raft: raft.clone(), cluster: Arc::clone(cluster), standings: standings.clone(), places, log }
 }
 
 fn listen(listener: &std::net::TcpListener) -> io::Result<TcpListener> {

@@ -6,15 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_metadata::command::Heartbeat;
+use millrace_metadata::features::too_early;
 use millrace_metadata::limits::{ELECTIONS_PER_SWEEP_MAX, RECORDS_PER_DECISION_MAX};
 use millrace_metadata::{ApiError, Command, ErrorCode, Image, NodeId, Reply};
-use millrace_state::{Cx, Defaults, Draft, Session, Sessions, balance_leaders, decide_into, elect_unclean};
+use millrace_state::{Cx, Defaults, Draft, Member, Session, Sessions, balance_leaders, decide_into, elect_unclean};
 use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
 use rand::rngs::StdRng;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::census::Census;
 use crate::contacts::Contacts;
 use crate::duties::{Duties, Duty, LOOK_MS, probe};
 use crate::presence::{Presence, Steady};
@@ -30,6 +32,8 @@ const STALL_MS: i64 = 1000;
 /// A command and where its answer goes.
 pub struct Ask {
     pub command: Command,
+    /// What the controllers support, for those commands that ask for it.
+    pub quorum: Vec<Member>,
     pub answer: oneshot::Sender<Result<Reply, ApiError>>,
 }
 
@@ -37,21 +41,26 @@ pub struct Ask {
 #[derive(Clone)]
 pub struct Asker {
     asks: mpsc::Sender<Ask>,
+    census: Census,
     /// Whose loop this is.
     pub node: RaftId,
 }
 
 impl Asker {
-    pub fn new(node: RaftId) -> (Asker, mpsc::Receiver<Ask>) {
+    pub fn new(node: RaftId, census: Census) -> (Asker, mpsc::Receiver<Ask>) {
         let (asks, queue) = mpsc::channel(COMMANDS_MAX);
-        (Asker { asks, node }, queue)
+        (Asker { asks, census, node }, queue)
     }
 
     /// Has this node decide; returns when the effect is agreed and the local image shows it.
     pub async fn ask(&self, command: Command) -> Result<Reply, ApiError> {
+        let quorum = match command {
+            Command::UpdateFeatures { .. } => self.census.take().await,
+            _ => Vec::new(),
+        };
         let (answer, reply) = oneshot::channel();
         let closed = || ApiError::new(ErrorCode::UnknownServerError, "the controller is shutting down");
-        self.asks.send(Ask { command, answer }).await.map_err(|_| closed())?;
+        self.asks.send(Ask { command, quorum, answer }).await.map_err(|_| closed())?;
         reply.await.map_err(|_| closed())?
     }
 }
@@ -160,25 +169,35 @@ impl Decider {
         let mut answers: Answers = Vec::new();
         let mut next = Some(first);
         while let Some(ask) = next {
-            let reply = self.decide(&mut draft, &ask.command);
+            let reply = self.decide(&mut draft, &ask.command, &ask.quorum);
             answers.push((ask.answer, reply));
             let room = answers.len() < GROUP_MAX && draft.len() < RECORDS_PER_DECISION_MAX;
             next = if room { self.asks.try_recv().ok() } else { None };
         }
-        let agreed = self.agree(image.term, draft).await;
+        let agreed = self.agree(&image, draft).await;
         for (answer, reply) in answers {
             // A client that no longer waits is no reason to undo anything.
             drop(answer.send(agreed.clone().map(|()| reply)));
         }
     }
 
-    async fn agree(&self, term: u64, draft: Draft) -> Result<(), ApiError> {
-        if draft.is_empty() { Ok(()) } else { propose(&self.raft, term, draft.into_records()).await }
+    async fn agree(&self, image: &Image, draft: Draft) -> Result<(), ApiError> {
+        if draft.is_empty() {
+            return Ok(());
+        }
+        let records = draft.into_records();
+        if let Some((name, level)) = too_early(&image.features, &records) {
+            // A mistake of whoever decided it. Once agreed, it would stop every node of older software for good.
+            let text = format!("That needs {name} at level {level}, and the cluster runs at {}.", image.level(name));
+            tracing::error!(name, level, "a decision was dropped whose records come before their level");
+            return Err(ApiError::new(ErrorCode::UnsupportedVersion, text));
+        }
+        propose(&self.raft, image.term, records).await
     }
 
-    fn decide(&mut self, draft: &mut Draft, command: &Command) -> Reply {
+    fn decide(&mut self, draft: &mut Draft, command: &Command, quorum: &[Member]) -> Reply {
         let now_ms = self.clock.now_ms();
-        let mut cx = Cx { now_ms, rng: &mut self.rng, defaults: &self.defaults, sessions: &self.sessions };
+        let mut cx = Cx { now_ms, rng: &mut self.rng, defaults: &self.defaults, sessions: &self.sessions, quorum };
         let reply = decide_into(draft, command, &mut cx);
         let mut heard = |broker: NodeId, broker_epoch, applied| {
             self.presence.note(broker, applied);
@@ -202,7 +221,6 @@ impl Decider {
     async fn duty(&mut self, image: Arc<Image>) {
         let now_ms = self.clock.now_ms();
         let Some(duty) = self.duties.next(&self.sessions, &self.presence, now_ms) else { return };
-        let term = image.term;
         let mut draft = Draft::new((*image).clone());
         match duty {
             Duty::Fence { broker, epoch, silent } => self.fence(&mut draft, (broker, epoch), silent),
@@ -213,7 +231,7 @@ impl Decider {
         if records >= ELECTIONS_PER_SWEEP_MAX {
             self.duties.again(duty, now_ms);
         }
-        match self.agree(term, draft).await {
+        match self.agree(&image, draft).await {
             Ok(()) if records > 0 => tracing::info!(?duty, records, "done by the active controller"),
             Ok(()) => {}
             Err(error) => {
@@ -235,7 +253,7 @@ impl Decider {
         if live {
             let why = if silent { "its session ran out" } else { "its connection broke" };
             tracing::info!(broker, why, "the broker is fenced");
-            self.decide(draft, &Command::FenceBroker { broker, broker_epoch: epoch });
+            self.decide(draft, &Command::FenceBroker { broker, broker_epoch: epoch }, &[]);
         }
     }
 }

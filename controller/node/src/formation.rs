@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_metadata::{ApiError, ErrorCode, Image};
-use millrace_state::bootstrap;
+use millrace_metadata::{ApiError, ErrorCode, Image, Record};
 use openraft::async_runtime::watch::WatchReceiver;
 use tokio::sync::watch;
 
@@ -123,7 +122,7 @@ pub async fn ready(
 }
 
 /// Gives a new cluster its first records, once this node leads it; ends when the cluster has them.
-pub async fn found(raft: Raft, mut images: watch::Receiver<Arc<Image>>, cluster_id: String) -> Result<(), ApiError> {
+pub async fn found(raft: Raft, mut images: watch::Receiver<Arc<Image>>, first: Vec<Record>) -> Result<(), ApiError> {
     let mut metrics = raft.metrics();
     loop {
         // Nobody tells of a state that was there before.
@@ -136,7 +135,7 @@ pub async fn found(raft: Raft, mut images: watch::Receiver<Arc<Image>>, cluster_
             return Ok(());
         }
         if term > 0 && leading_term(&raft) == Some(term) {
-            match propose(&raft, term, bootstrap(&cluster_id)).await {
+            match propose(&raft, term, first.clone()).await {
                 // Another leader does it.
                 Err(error) if error.code == ErrorCode::NotController => continue,
                 done => return done,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_metadata::DirId;
+use millrace_metadata::features::{Feature, ranges};
 use millrace_rpc::pb::quorum_client::QuorumClient;
 use millrace_rpc::pb::quorum_server::{Quorum as QuorumService, QuorumServer};
 use millrace_rpc::{DecodeError, pb};
@@ -67,7 +68,8 @@ pub async fn agree(
 ) -> Result<Agreed, StartError> {
     let (adopted, mut is_adopted) = watch::channel(None);
     let wanted = options.cluster_id.clone().unwrap_or_default();
-    let hall = Hall { kv: Arc::clone(kv), identity: identity.clone(), wanted, adopted: Arc::new(adopted) };
+    let features = options.defaults.features;
+    let hall = Hall { kv: Arc::clone(kv), identity: identity.clone(), wanted, features, adopted: Arc::new(adopted) };
     let (stop, mut stopped) = watch::channel(());
     if let Some(listener) = listener {
         let serving = Server::builder().add_service(QuorumServer::new(hall.clone()));
@@ -225,6 +227,7 @@ struct Hall {
     kv: Arc<dyn Kv>,
     identity: Identity,
     wanted: String,
+    features: &'static [Feature],
     adopted: Arc<watch::Sender<Option<String>>>,
 }
 
@@ -260,6 +263,8 @@ impl QuorumService for Hall {
             voters: BTreeSet::new(),
             leader: None,
             last: (0, 0),
+            features: ranges(self.features),
+            levels: BTreeMap::new(),
         };
         Ok(Response::new(seen.to_pb(0)))
     }
@@ -305,6 +310,8 @@ mod tests {
             voters: BTreeSet::new(),
             leader: None,
             last: (0, 0),
+            features: Vec::new(),
+            levels: BTreeMap::new(),
         };
         (Address { node: Some(node), host: "h".into(), port: node as u16 }, Ok(seen))
     }

@@ -4,6 +4,7 @@
 mod active;
 mod attach;
 mod attend;
+mod census;
 mod change;
 mod codec;
 mod compact;
@@ -37,6 +38,7 @@ mod snapshot;
 mod standing;
 #[cfg(test)]
 mod tests;
+mod timing;
 mod watch;
 
 pub use attend::Attendance;

@@ -4,15 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use millrace_metadata::{ApiError, ErrorCode};
+use millrace_metadata::features::unsupported;
+use millrace_metadata::{ApiError, ErrorCode, Image};
 use openraft::ChangeMembers;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
+use tokio::sync::watch;
 
 use crate::change::{Change, Kind, VoterId};
 use crate::decider::leading_term;
 use crate::formation::hand_over;
-use crate::peers::{Address, identify};
+use crate::peers::{Address, Seen, identify};
 use crate::raft::{Membership, Peer, Raft, RaftId, raft_id};
 
 /// Controllers without a vote that the leader keeps up to date.
@@ -21,18 +23,23 @@ fn refused(code: ErrorCode, why: String) -> ApiError {
     ApiError::new(code, why)
 }
 
+fn address(peer: &Peer) -> Address {
+    Address { node: Some(peer.controller), host: peer.host.clone(), port: peer.port }
+}
+
 /// Makes changes, as long as this node leads.
 #[derive(Clone)]
 pub struct Members {
     pub raft: Raft,
     pub cluster: Arc<str>,
+    pub images: watch::Receiver<Arc<Image>>,
     /// Whoever holds it changes the membership.
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Members {
-    pub fn new(raft: Raft, cluster: Arc<str>) -> Members {
-        Members { raft, cluster, turn: Arc::default() }
+    pub fn new(raft: Raft, cluster: Arc<str>, images: watch::Receiver<Arc<Image>>) -> Members {
+        Members { raft, cluster, images, turn: Arc::default() }
     }
 
     /// Makes the change; returns when it is agreed.
@@ -74,17 +81,31 @@ impl Members {
             let why = format!("There are {OBSERVERS_MAX} controllers without a vote already.");
             return Err(refused(ErrorCode::InvalidRequest, why));
         }
+        // One that does not answer may still be starting; it is asked again before it gets a vote.
+        if let Ok(seen) = identify(&address(&peer)).await
+            && seen.id() == id
+        {
+            self.supports(&peer, &seen)?;
+        }
         // The same controller with a directory that is gone.
         let changes = vec![ChangeMembers::RemoveNodes(stale), ChangeMembers::AddNodes(BTreeMap::from([(id, peer)]))];
         self.apply(ChangeMembers::Batch(changes), true).await
     }
 
+    /// A controller that does not support what the cluster runs at could not read what it is sent.
+    fn supports(&self, peer: &Peer, seen: &Seen) -> Result<(), ApiError> {
+        let lack = unsupported(&self.images.borrow().features, &seen.features);
+        lack.map_or(Ok(()), |why| {
+            let why = format!("Controller {} at {}:{} is too old. {why}", peer.controller, peer.host, peer.port);
+            Err(refused(ErrorCode::UnsupportedVersion, why))
+        })
+    }
+
     /// Brings a controller up to date before it gets a vote, so that it never holds up what the others agree on.
     async fn catch_up(&self, peer: &Peer) -> Result<RaftId, ApiError> {
         let id = raft_id(peer.controller, peer.dir);
-        let address = Address { node: Some(peer.controller), host: peer.host.clone(), port: peer.port };
         let place = format!("Controller {} at {}:{}", peer.controller, peer.host, peer.port);
-        let seen = identify(&address).await;
+        let seen = identify(&address(peer)).await;
         let seen =
             seen.map_err(|why| refused(ErrorCode::RequestTimedOut, format!("{place} cannot be asked: {why}.")))?;
         if seen.dir != peer.dir {
@@ -95,6 +116,7 @@ impl Members {
             let why = format!("{place} belongs to cluster \"{}\", not {}.", seen.cluster_id, self.cluster);
             return Err(refused(ErrorCode::InconsistentClusterId, why));
         }
+        self.supports(peer, &seen)?;
         self.observe(peer.clone()).await?;
         let mut metrics = self.raft.metrics();
         let goal = metrics.borrow_watched().last_log_index;

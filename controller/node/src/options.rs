@@ -4,10 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use millrace_metadata::NodeId;
+use millrace_metadata::features::TooNew;
 use millrace_state::Defaults;
 use millrace_store::StoreError;
 
 use crate::duties::DutyOptions;
+use crate::timing::FETCH_TIMEOUT_MS;
 
 /// Where the time comes from, in ms since 1970.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -41,6 +43,8 @@ pub struct ControllerOptions {
     pub advertised: Option<(String, u16)>,
     /// Where other controllers and brokers reach this one; needed with other voters only.
     pub listener: Option<Arc<std::net::TcpListener>>,
+    /// `controller.quorum.fetch.timeout.ms`: after so much silence of the leader a voter campaigns, at the latest.
+    pub fetch_timeout_ms: u64,
     /// After so much silence a broker is fenced.
     pub broker_session_timeout_ms: i64,
     /// What the active controller does unasked.
@@ -73,6 +77,7 @@ impl ControllerOptions {
             auto_join: false,
             advertised: None,
             listener: None,
+            fetch_timeout_ms: FETCH_TIMEOUT_MS,
             broker_session_timeout_ms: 3000,
             duties: DutyOptions::default(),
             clock: Arc::new(move || since_1970().map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))),
@@ -110,4 +115,11 @@ pub enum StartError {
     TooNew { name: String, level: i16, known: i16 },
     #[error("no leader was elected within {0} s")]
     NoLeader(u64),
+}
+
+impl From<TooNew> for StartError {
+    fn from(newer: TooNew) -> Self {
+        let TooNew { name, level, known } = newer;
+        StartError::TooNew { name, level, known }
+    }
 }

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use millrace_metadata::{DirId, NodeId};
+use millrace_metadata::record::FeatureRange;
+use millrace_metadata::{DirId, NodeId, features};
 use millrace_rpc::pb::quorum_client::QuorumClient;
-use millrace_rpc::{DecodeError, dir_id, pb};
+use millrace_rpc::{DecodeError, dir_id, levels_from_pb, levels_to_pb, pb, ranges_from_pb, ranges_to_pb};
 
 use crate::network::{PROTOCOL, channel};
 use crate::options::ControllerOptions;
@@ -53,6 +54,10 @@ pub struct Seen {
     pub leader: Option<RaftId>,
     /// Term and index of its newest log entry.
     pub last: (u64, u64),
+    /// Levels that it supports.
+    pub features: Vec<FeatureRange>,
+    /// Levels that its cluster runs at, as far as it knows.
+    pub levels: BTreeMap<String, i16>,
 }
 
 impl Seen {
@@ -71,6 +76,11 @@ impl Seen {
             voters: seen.voters.into_iter().collect(),
             leader: (seen.leader != 0).then_some(seen.leader),
             last: (seen.last_term, seen.last_index),
+            features: match seen.features.is_empty() {
+                true => features::ranges(features::UNSAID),
+                false => ranges_from_pb(seen.features)?,
+            },
+            levels: levels_from_pb(seen.levels)?,
         })
     }
 
@@ -88,6 +98,8 @@ impl Seen {
             last_term: self.last.0,
             last_index: self.last.1,
             protocol: PROTOCOL,
+            features: ranges_to_pb(&self.features),
+            levels: levels_to_pb(&self.levels),
         }
     }
 }

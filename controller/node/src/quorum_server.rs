@@ -3,33 +3,35 @@
 use std::pin::Pin;
 
 use futures::Stream;
+use millrace_metadata::features::ranges;
 use millrace_rpc::pb::quorum_server::Quorum as QuorumService;
 use millrace_rpc::{error_to_pb, pb};
 use openraft::async_runtime::watch::WatchReceiver;
 use tonic::{Request, Response, Status};
 
 use crate::change::Change;
-use crate::log::Log;
 use crate::peers::Seen;
-use crate::raft::{Raft, controller_id};
+use crate::raft::controller_id;
 use crate::server::Serving;
 
 /// Who this controller is, and the quorum as it knows it.
-fn seen(raft: &Raft, cluster: &str, log: &Log) -> (Seen, u64) {
-    let metrics = raft.metrics();
+fn seen(serving: &Serving) -> (Seen, u64) {
+    let metrics = serving.raft.metrics();
     let metrics = metrics.borrow_watched();
     let membership = metrics.membership_config.membership();
     let nodes: std::collections::BTreeMap<_, _> = membership.nodes().map(|(id, peer)| (*id, peer.clone())).collect();
     let seen = Seen {
         node: controller_id(metrics.id),
-        dir: Default::default(),
-        cluster_id: cluster.to_owned(),
+        dir: serving.dir,
+        cluster_id: serving.cluster.to_string(),
         wanted: String::new(),
         pristine: metrics.last_log_index.is_none() && metrics.current_term == 0,
         voters: membership.voter_ids().collect(),
         nodes,
         leader: metrics.current_leader,
-        last: log.last(),
+        last: serving.log.last(),
+        features: ranges(serving.features),
+        levels: serving.images.borrow().features.clone(),
     };
     (seen, metrics.current_term)
 }
@@ -37,8 +39,7 @@ fn seen(raft: &Raft, cluster: &str, log: &Log) -> (Seen, u64) {
 #[tonic::async_trait]
 impl QuorumService for Serving {
     async fn identify(&self, _: Request<pb::Blank>) -> Result<Response<pb::Identified>, Status> {
-        let (mut seen, term) = seen(&self.raft, &self.cluster, &self.log);
-        seen.dir = self.dir;
+        let (seen, term) = seen(self);
         Ok(Response::new(seen.to_pb(term)))
     }
 

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use millrace_metadata::Image;
+use millrace_metadata::features::{Feature, TooNew, too_new};
 use millrace_rpc::pb::controller_client::ControllerClient;
 use millrace_rpc::pb::watch_event::Kind;
-use millrace_rpc::{DecodeError, pb, records_from_pb};
+use millrace_rpc::{DecodeError, levels_from_pb, pb, records_from_pb};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -43,6 +44,8 @@ pub struct RemoteOptions {
     pub servers: Vec<(String, u16)>,
     /// The cluster to belong to, if that is known already.
     pub cluster_id: Option<String>,
+    /// What this software supports.
+    pub features: &'static [Feature],
 }
 
 /// The controllers, elsewhere.
@@ -65,6 +68,8 @@ enum Ended {
     Malformed(#[from] DecodeError),
     #[error("it belongs to cluster {0}")]
     Foreign(String),
+    #[error("its cluster runs at {}={}", .0.name, .0.level)]
+    TooNew(TooNew),
 }
 
 impl From<Status> for Ended {
@@ -78,34 +83,33 @@ impl Remote {
     /// from time to time whom it waits for.
     ///
     /// # Errors
-    /// [`StartError::WrongCluster`] if the controllers belong to another cluster.
+    /// [`StartError::WrongCluster`] if the controllers belong to another cluster, [`StartError::TooNew`] if it runs at a
+    /// level that this software does not know.
     pub async fn connect(options: RemoteOptions) -> Result<Remote, StartError> {
         let (images, mut seen) = watch::channel(Arc::new(Image::default()));
         let (standing, standings) = watch::channel(Standing::default());
         let newest = Arc::new(AtomicU64::new(0));
-        let (foreign, is_foreign) = oneshot::channel();
-        let wanted = options.cluster_id.clone();
+        let (hopeless, is_hopeless) = oneshot::channel();
         let follower = Follower {
             options,
             image: Image::default(),
             images,
             standing,
             newest: Arc::clone(&newest),
-            foreign: Some(foreign),
+            hopeless: Some(hopeless),
             next: 0,
             complained: Instant::now(),
         };
         let task = tokio::spawn(follower.run());
         let ready = seen.wait_for(|image| !image.cluster_id.is_empty());
-        let found = tokio::select! {
-            found = is_foreign => found.ok(),
+        let why = tokio::select! {
+            why = is_hopeless => why.ok(),
             // Its sender lives in the task above.
             ready = ready => { drop(ready); None }
         };
-        if let Some(found) = found {
+        if let Some(why) = why {
             task.abort();
-            let wanted = wanted.unwrap_or_default();
-            return Err(StartError::WrongCluster { dir: "the controllers".to_owned(), found, wanted });
+            return Err(why);
         }
         let cluster_id = seen.borrow().cluster_id.to_string();
         let active = Active::new(Arc::from(cluster_id.as_str()), standings, seen, None, newest);
@@ -130,8 +134,8 @@ struct Follower {
     images: watch::Sender<Arc<Image>>,
     standing: watch::Sender<Standing>,
     newest: Arc<AtomicU64>,
-    /// Takes the name of another cluster that was found before ours.
-    foreign: Option<oneshot::Sender<String>>,
+    /// Takes the reason why there can be no image here.
+    hopeless: Option<oneshot::Sender<StartError>>,
     /// Whose turn it is.
     next: usize,
     complained: Instant,
@@ -155,11 +159,11 @@ impl Follower {
                 self.complained = Instant::now();
                 continue;
             }
-            if let Ended::Foreign(found) = &ended
-                && let Some(foreign) = self.foreign.take()
+            if let Some(why) = self.hopeless_for(&ended)
+                && let Some(hopeless) = self.hopeless.take()
             {
                 // Nobody waits for it once there is an image.
-                foreign.send(found.clone()).ok();
+                hopeless.send(why).ok();
             }
             failures.push(format!("{host}:{port} ({ended})"));
             if failures.len() >= servers.len() {
@@ -167,6 +171,18 @@ impl Follower {
                 failures.clear();
                 tokio::time::sleep(ROUND_PAUSE).await;
             }
+        }
+    }
+
+    fn hopeless_for(&self, ended: &Ended) -> Option<StartError> {
+        match ended {
+            Ended::Foreign(found) => Some(StartError::WrongCluster {
+                dir: "the controllers".to_owned(),
+                found: found.clone(),
+                wanted: self.options.cluster_id.clone().unwrap_or_default(),
+            }),
+            Ended::TooNew(newer) => Some(newer.clone().into()),
+            Ended::Refused(_) | Ended::Silent | Ended::Behind | Ended::Malformed(_) => None,
         }
     }
 
@@ -239,7 +255,11 @@ impl Follower {
                     _ => {}
                 }
             }
-            Kind::Standing(standing) => {
+            Kind::Standing(mut standing) => {
+                let levels = levels_from_pb(std::mem::take(&mut standing.levels))?;
+                if let Some(newer) = too_new(self.options.features, &levels) {
+                    return Err(Ended::TooNew(newer));
+                }
                 let standing = Standing::from_pb(standing)?;
                 self.standing.send_if_modified(|known| known.learn(standing));
             }

@@ -2,8 +2,10 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::Stream;
+use millrace_metadata::features::Feature;
 use millrace_metadata::{ApiError, Command, DirId, ErrorCode, Image, Reply};
 use millrace_rpc::pb::controller_server::{Controller as ControllerService, ControllerServer};
 use millrace_rpc::pb::quorum_server::QuorumServer;
@@ -19,7 +21,6 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::attend::Reception;
 use crate::codec::{snapshot_meta_from_pb, vote_to_pb};
 use crate::contacts::{Contacts, Places};
-use crate::controller::LEASE;
 use crate::decider::leading_term;
 use crate::describe::{add_observers, quorum_to_pb};
 use crate::log::Log;
@@ -55,6 +56,10 @@ pub struct Serving {
     pub members: Members,
     pub places: Places,
     pub log: Log,
+    /// What this software supports.
+    pub features: &'static [Feature],
+    /// How long a voter keeps its word to a leader that is silent.
+    pub lease: Duration,
     /// Its sender is dropped when the controller stops.
     pub stopping: watch::Receiver<()>,
 }
@@ -117,7 +122,7 @@ impl Serving {
         let Some(leader) = leader else { return false };
         let (host, port) = self.places.of(&leader);
         // A lease that ran out needs no proof.
-        self.contacts.heard_within(LEASE) && is_gone(host, port).await
+        self.contacts.heard_within(self.lease) && is_gone(host, port).await
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use millrace_rpc::{DecodeError, dir_id, pb};
+use millrace_metadata::Image;
+use millrace_rpc::{DecodeError, dir_id, levels_to_pb, pb};
 use openraft::async_runtime::watch::WatchReceiver;
 use tokio::sync::watch;
 
@@ -35,7 +36,8 @@ impl Standing {
         Some((leader, self.nodes.get(&leader)?))
     }
 
-    pub fn to_pb(&self, applied: u64) -> pb::Standing {
+    /// With what the image here says of itself.
+    pub fn to_pb(&self, image: &Image) -> pb::Standing {
         let node = |(id, peer): (&RaftId, &Peer)| pb::Voter {
             node: *id,
             controller_id: peer.controller,
@@ -44,7 +46,13 @@ impl Standing {
             port: peer.port.into(),
         };
         let nodes = self.nodes.iter().map(node).collect();
-        pb::Standing { term: self.term, leader: self.leader.unwrap_or_default(), nodes, applied }
+        pb::Standing {
+            term: self.term,
+            leader: self.leader.unwrap_or_default(),
+            nodes,
+            applied: image.index,
+            levels: levels_to_pb(&image.features),
+        }
     }
 
     pub fn from_pb(standing: pb::Standing) -> Result<Standing, DecodeError> {
@@ -117,6 +125,6 @@ mod tests {
         assert!(!known.learn(standing(3, None)) && !known.learn(standing(2, Some(7))));
         assert_eq!(known.active().map(|(id, peer)| (id, peer.port)), Some((7, 1)));
         assert!(known.learn(standing(4, None)) && known.active().is_none());
-        assert_eq!(Standing::from_pb(known.to_pb(9)), Ok(known));
+        assert_eq!(Standing::from_pb(known.to_pb(&Image::at(9, 4))), Ok(known));
     }
 }

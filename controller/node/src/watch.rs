@@ -76,8 +76,8 @@ impl Telling {
     }
 
     async fn standing(&mut self) -> Result<(), Gone> {
-        let applied = self.teller.images.borrow().index;
-        let standing = self.teller.standings.borrow_and_update().to_pb(applied);
+        let image = self.teller.images.borrow().clone();
+        let standing = self.teller.standings.borrow_and_update().to_pb(&image);
         self.send(Kind::Standing(standing)).await
     }
 

@@ -8,7 +8,10 @@ use millrace_metadata::command::{
 
 use crate::ids::{dirs_from_bytes, dirs_to_bytes, topic_id};
 use crate::pb::command::Kind;
-use crate::record::{int16, registration_from_pb, registration_to_pb, resource_from_pb, resource_to_pb};
+use crate::record::{
+    controller_from_pb, controller_to_pb, int16, registration_from_pb, registration_to_pb, resource_from_pb,
+    resource_to_pb,
+};
 use crate::{DecodeError, dir_id, pb};
 
 fn map<T, U>(items: &[T], each: impl FnMut(&T) -> U) -> Vec<U> {
@@ -92,6 +95,7 @@ pub fn command_to_pb(command: &Command) -> pb::Command {
         Command::AssignReplicasToDirs { broker: id, broker_epoch, dirs } => {
             Kind::AssignDirs(pb::AssignDirs { broker: broker(*id, *broker_epoch), dirs: map(dirs, dir_assignment) })
         }
+        Command::RegisterController(registration) => Kind::RegisterController(controller_to_pb(registration)),
     };
     pb::Command { kind: Some(kind) }
 }
@@ -230,6 +234,7 @@ pub fn command_from_pb(command: pb::Command) -> Result<Command, DecodeError> {
             let (broker, broker_epoch) = broker_from_pb(c.broker)?;
             Command::AssignReplicasToDirs { broker, broker_epoch, dirs: try_map(c.dirs, dir_assignment_from_pb)? }
         }
+        Kind::RegisterController(c) => Command::RegisterController(controller_from_pb(c)?),
     })
 }
 

@@ -10,7 +10,7 @@ pub enum DecodeError {
     #[error("malformed: {0}")]
     Malformed(String),
     /// A field that must be there is not, or has a value that nobody knows: written by newer software.
-    #[error("{0} is missing or unknown")]
+    #[error("{0} is missing, or newer software wrote it")]
     Unknown(&'static str),
 }
 

@@ -20,6 +20,9 @@ pub use command::{command_from_pb, command_to_pb};
 pub use error::DecodeError;
 pub use ids::dir_id;
 pub use prost::Message;
-pub use record::{record_from_pb, record_to_pb, records_from_pb, records_to_pb};
+pub use record::{
+    levels_from_pb, levels_to_pb, ranges_from_pb, ranges_to_pb, record_from_pb, record_to_pb, records_from_pb,
+    records_to_pb,
+};
 pub use reply::{error_from_pb, error_to_pb, reply_from_pb, reply_to_pb};
 pub use version::{decode, encode};

@@ -1,10 +1,14 @@
 //! Records to protobuf and back.
 
+use std::collections::BTreeMap;
+
 use millrace_metadata::ids::IncarnationId;
-use millrace_metadata::record::{BrokerRegistration, Dirs, FeatureRange, Nodes, PartitionDelta};
+use millrace_metadata::record::{
+    BrokerRegistration, ControllerRegistration, Dirs, FeatureRange, Nodes, PartitionDelta,
+};
 use millrace_metadata::{ConfigResource, Endpoint, PartitionImage, Record, ResourceKind};
 
-use crate::ids::{dirs_from_bytes, dirs_to_bytes, sixteen, topic_id};
+use crate::ids::{dir_id, dirs_from_bytes, dirs_to_bytes, sixteen, topic_id};
 use crate::pb::record::Kind;
 use crate::{DecodeError, pb};
 
@@ -65,6 +69,7 @@ pub fn record_to_pb(record: &Record) -> pb::Record {
         Record::Counters { last_broker_epoch, features_index } => {
             Kind::Counters(pb::Counters { last_broker_epoch: *last_broker_epoch, features_index: *features_index })
         }
+        Record::RegisterController(registration) => Kind::RegisterController(controller_to_pb(registration)),
     };
     pb::Record { kind: Some(kind) }
 }
@@ -102,11 +107,42 @@ pub fn record_from_pb(record: pb::Record) -> Result<Record, DecodeError> {
         Kind::Counters(r) => {
             Record::Counters { last_broker_epoch: r.last_broker_epoch, features_index: r.features_index }
         }
+        Kind::RegisterController(r) => Record::RegisterController(controller_from_pb(r)?),
     })
 }
 
 pub(crate) fn int16(value: i32, what: &'static str) -> Result<i16, DecodeError> {
     i16::try_from(value).map_err(|_| DecodeError::Unknown(what))
+}
+
+/// Levels that a node supports.
+pub fn ranges_to_pb(ranges: &[FeatureRange]) -> Vec<pb::FeatureRange> {
+    let one = |f: &FeatureRange| pb::FeatureRange { name: f.name.clone(), min: f.min.into(), max: f.max.into() };
+    ranges.iter().map(one).collect()
+}
+
+pub fn ranges_from_pb(ranges: Vec<pb::FeatureRange>) -> Result<Vec<FeatureRange>, DecodeError> {
+    let one = |f: pb::FeatureRange| {
+        Ok(FeatureRange { name: f.name, min: int16(f.min, "feature level")?, max: int16(f.max, "feature level")? })
+    };
+    ranges.into_iter().map(one).collect()
+}
+
+/// Levels that a cluster runs at.
+pub fn levels_to_pb(levels: &BTreeMap<String, i16>) -> Vec<pb::FeatureLevel> {
+    levels.iter().map(|(name, level)| pb::FeatureLevel { name: name.clone(), level: (*level).into() }).collect()
+}
+
+pub fn levels_from_pb(levels: Vec<pb::FeatureLevel>) -> Result<BTreeMap<String, i16>, DecodeError> {
+    levels.into_iter().map(|f| Ok((f.name, int16(f.level, "feature level")?))).collect()
+}
+
+pub(crate) fn controller_to_pb(r: &ControllerRegistration) -> pb::ControllerRegistration {
+    pb::ControllerRegistration { id: r.id, dir: r.dir.0.to_vec(), features: ranges_to_pb(&r.features) }
+}
+
+pub(crate) fn controller_from_pb(r: pb::ControllerRegistration) -> Result<ControllerRegistration, DecodeError> {
+    Ok(ControllerRegistration { id: r.id, dir: dir_id(&r.dir)?, features: ranges_from_pb(r.features)? })
 }
 
 pub(crate) fn registration_to_pb(r: &BrokerRegistration) -> pb::BrokerRegistration {
@@ -116,14 +152,13 @@ pub(crate) fn registration_to_pb(r: &BrokerRegistration) -> pb::BrokerRegistrati
         port: e.port.into(),
         security_protocol: e.security_protocol.into(),
     };
-    let feature = |f: &FeatureRange| pb::FeatureRange { name: f.name.clone(), min: f.min.into(), max: f.max.into() };
     pb::BrokerRegistration {
         id: r.id,
         incarnation: r.incarnation.0.to_vec(),
         endpoints: r.endpoints.iter().map(endpoint).collect(),
         rack: r.rack.clone(),
         dirs: dirs_to_bytes(&r.dirs),
-        features: r.features.iter().map(feature).collect(),
+        features: ranges_to_pb(&r.features),
     }
 }
 
@@ -137,16 +172,13 @@ pub(crate) fn registration_from_pb(r: Option<pb::BrokerRegistration>) -> Result<
             security_protocol: int16(e.security_protocol, "security protocol")?,
         })
     };
-    let feature = |f: pb::FeatureRange| {
-        Ok(FeatureRange { name: f.name, min: int16(f.min, "feature level")?, max: int16(f.max, "feature level")? })
-    };
     Ok(BrokerRegistration {
         id: r.id,
         incarnation: IncarnationId(sixteen(&r.incarnation, "incarnation")?),
         endpoints: r.endpoints.into_iter().map(endpoint).collect::<Result<_, DecodeError>>()?,
         rack: r.rack,
         dirs: dirs_from_bytes(&r.dirs)?,
-        features: r.features.into_iter().map(feature).collect::<Result<_, DecodeError>>()?,
+        features: ranges_from_pb(r.features)?,
     })
 }
 

@@ -114,6 +114,7 @@ pub fn reply_to_pb(reply: &Reply) -> pb::Reply {
         }
         Reply::UnregisterBroker(result) => Kind::UnregisterBroker(pb::Outcome { error: failure(result) }),
         Reply::FenceBroker(result) => Kind::FenceBroker(pb::Outcome { error: failure(result) }),
+        Reply::RegisterController(result) => Kind::RegisterController(pb::Outcome { error: failure(result) }),
         Reply::AlterPartition(result) => Kind::AlterPartition(pb::AlterPartitionReply {
             error: failure(result),
             partitions: result.iter().flatten().map(isr_state).collect(),
@@ -193,6 +194,7 @@ pub fn reply_from_pb(reply: pb::Reply) -> Result<Reply, DecodeError> {
         })?),
         Kind::UnregisterBroker(r) => Reply::UnregisterBroker(unit(r.error)?),
         Kind::FenceBroker(r) => Reply::FenceBroker(unit(r.error)?),
+        Kind::RegisterController(r) => Reply::RegisterController(unit(r.error)?),
         Kind::AlterPartition(r) => {
             Reply::AlterPartition(outcome(r.error, || try_map(r.partitions, isr_state_from_pb))?)
         }

@@ -2,7 +2,9 @@
 
 use millrace_metadata::command::*;
 use millrace_metadata::ids::IncarnationId;
-use millrace_metadata::record::{BrokerRegistration, Dirs, FeatureRange, Nodes, PartitionDelta};
+use millrace_metadata::record::{
+    BrokerRegistration, ControllerRegistration, Dirs, FeatureRange, Nodes, PartitionDelta,
+};
 use millrace_metadata::{
     ApiError, Command, ConfigResource, DirId, Endpoint, ErrorCode, PartitionImage, Record, Reply, ResourceKind, TopicId,
 };
@@ -35,12 +37,19 @@ fn resource() -> impl Strategy<Value = ConfigResource> {
     (proptest::sample::select(kinds.to_vec()), any::<String>()).prop_map(|(kind, name)| ConfigResource { kind, name })
 }
 
+fn range() -> impl Strategy<Value = FeatureRange> {
+    (any::<String>(), any::<i16>(), any::<i16>()).prop_map(|(name, min, max)| FeatureRange { name, min, max })
+}
+
+fn controller() -> impl Strategy<Value = ControllerRegistration> {
+    let parts = (any::<i32>(), any::<[u8; 16]>(), vec(range(), 0..3));
+    parts.prop_map(|(id, dir, features)| ControllerRegistration { id, dir: DirId(dir), features })
+}
+
 fn registration() -> impl Strategy<Value = BrokerRegistration> {
     let endpoint = (any::<String>(), any::<String>(), any::<u16>(), any::<i16>())
         .prop_map(|(listener, host, port, p)| Endpoint { listener, host, port, security_protocol: p });
-    let feature =
-        (any::<String>(), any::<i16>(), any::<i16>()).prop_map(|(name, min, max)| FeatureRange { name, min, max });
-    (any::<i32>(), any::<[u8; 16]>(), vec(endpoint, 0..3), option::of(any::<String>()), dirs(), vec(feature, 0..3))
+    (any::<i32>(), any::<[u8; 16]>(), vec(endpoint, 0..3), option::of(any::<String>()), dirs(), vec(range(), 0..3))
         .prop_map(|(id, incarnation, endpoints, rack, dirs, features)| BrokerRegistration {
             id,
             incarnation: IncarnationId(incarnation),
@@ -120,6 +129,7 @@ fn record() -> impl Strategy<Value = Record> {
             .prop_map(|(broker, broker_epoch, next)| { Record::ProducerIds { broker, broker_epoch, next } }),
         (any::<i64>(), any::<u64>())
             .prop_map(|(last_broker_epoch, features_index)| { Record::Counters { last_broker_epoch, features_index } }),
+        controller().prop_map(Record::RegisterController),
     ]
 }
 
@@ -216,6 +226,11 @@ fn commands() -> Vec<Command> {
             broker_epoch: 2,
             dirs: vec![DirAssignment { dir: DirId([1; 16]), partitions: vec![(TopicId([2; 16]), 3)] }],
         },
+        Command::RegisterController(ControllerRegistration {
+            id: 7,
+            dir: DirId([8; 16]),
+            features: vec![FeatureRange { name: "f".into(), min: 0, max: 2 }],
+        }),
     ]
 }
 
@@ -256,6 +271,8 @@ fn replies() -> Vec<Reply> {
         Reply::AlterPartition(Err(error())),
         Reply::AssignReplicasToDirs(Ok(vec![((id, 1), Ok(())), ((id, 2), Err(error()))])),
         Reply::AssignReplicasToDirs(Err(error())),
+        Reply::RegisterController(Ok(())),
+        Reply::RegisterController(Err(error())),
     ]
 }
 

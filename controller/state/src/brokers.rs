@@ -8,6 +8,7 @@ use millrace_metadata::record::BrokerRegistration;
 use millrace_metadata::{ApiError, BrokerImage, DirId, ErrorCode, Image, NodeId, PartitionImage, Record};
 
 use crate::elect::sweep;
+use crate::features::supports;
 use crate::{Cx, Defaults, Draft};
 
 /// Registers a broker's new incarnation, fenced until its first heartbeat that has caught up, or amends the
@@ -31,7 +32,7 @@ pub(crate) fn register(
         return Err(ApiError::new(ErrorCode::DuplicateBrokerRegistration, text));
     }
     check_dirs(draft.image(), registration)?;
-    check_features(draft.image(), registration)?;
+    supports(draft.image(), &registration.features)?;
     let (epoch, fenced, in_controlled_shutdown) = match same {
         Some(b) => (b.epoch, b.fenced, b.in_controlled_shutdown),
         None => (next_epoch(draft.image()), true, false),
@@ -80,18 +81,6 @@ fn check_dirs(image: &Image, registration: &BrokerRegistration) -> Result<(), Ap
         Some((owner, dir)) => bad(format!("Log directory {dir} belongs to broker {owner}.")),
         None => Ok(()),
     }
-}
-
-fn check_features(image: &Image, registration: &BrokerRegistration) -> Result<(), ApiError> {
-    for (name, level) in &image.features {
-        let range = registration.features.iter().find(|f| f.name == *name);
-        let (min, max) = range.map_or((0, 0), |f| (f.min, f.max));
-        if !(min..=max).contains(level) {
-            let text = format!("The cluster runs {name} at level {level}; the broker supports {min} to {max}.");
-            return Err(ApiError::new(ErrorCode::UnsupportedVersion, text));
-        }
-    }
-    Ok(())
 }
 
 /// Takes a broker that no longer leads or follows out of its roles. `unclean`: what it held in sync may be lost.

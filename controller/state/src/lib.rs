@@ -21,12 +21,13 @@ mod snapshot;
 mod tests;
 
 use millrace_metadata::config::BrokerDefaults;
+use millrace_metadata::features::{Feature, TABLE};
 use millrace_metadata::{Command, Image, Record, Reply};
 use rand::RngCore;
 
 pub use draft::Draft;
 pub use elect::{balance_leaders, elect_unclean};
-pub use features::bootstrap;
+pub use features::{Member, bootstrap};
 pub use sessions::{Session, Sessions};
 pub use snapshot::records as snapshot_records;
 
@@ -39,11 +40,13 @@ pub struct Defaults {
     pub replication_factor: i16,
     /// Static defaults of the topic settings, among them `min.insync.replicas` and `unclean.leader.election.enable`.
     pub topic: BrokerDefaults,
+    /// What this software supports.
+    pub features: &'static [Feature],
 }
 
 impl Default for Defaults {
     fn default() -> Self {
-        Defaults { num_partitions: 1, replication_factor: 1, topic: BrokerDefaults::default() }
+        Defaults { num_partitions: 1, replication_factor: 1, topic: BrokerDefaults::default(), features: TABLE }
     }
 }
 
@@ -53,6 +56,8 @@ pub struct Cx<'a> {
     pub rng: &'a mut dyn RngCore,
     pub defaults: &'a Defaults,
     pub sessions: &'a Sessions,
+    /// The controllers, for those commands that ask what they support.
+    pub quorum: &'a [Member],
 }
 
 /// Decides one command: the facts that follow from it, and the answer once they are agreed.
@@ -84,7 +89,7 @@ pub fn decide_into(draft: &mut Draft, command: &Command, cx: &mut Cx<'_>) -> Rep
             Reply::AlterPartitionReassignments(reassign::partitions(draft, partitions, *allow_rf_change, cx.defaults))
         }
         Command::UpdateFeatures { changes, validate_only } => {
-            Reply::UpdateFeatures(draft.maybe(*validate_only, |draft| features::update(draft, changes, cx.defaults)))
+            Reply::UpdateFeatures(draft.maybe(*validate_only, |draft| features::update(draft, changes, cx)))
         }
         Command::AllocateProducerIds { broker, broker_epoch } => {
             Reply::AllocateProducerIds(producer_ids::allocate(draft, *broker, *broker_epoch))
@@ -105,5 +110,6 @@ pub fn decide_into(draft: &mut Draft, command: &Command, cx: &mut Cx<'_>) -> Rep
         Command::AssignReplicasToDirs { broker, broker_epoch, dirs } => {
             Reply::AssignReplicasToDirs(dirs::assign(draft, *broker, *broker_epoch, dirs, cx.defaults))
         }
+        Command::RegisterController(registration) => Reply::RegisterController(features::register(draft, registration)),
     }
 }

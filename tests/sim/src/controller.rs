@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use millrace_metadata::command::Heartbeat;
+use millrace_metadata::features::{TABLE, too_early};
 use millrace_metadata::{Command, Image, NodeId, Record, Reply};
 use millrace_state::{Cx, Defaults, Draft, Session, Sessions, bootstrap, decide_into};
 use rand::rngs::StdRng;
@@ -36,7 +37,7 @@ pub struct Controller {
 impl Controller {
     pub fn new(rng: StdRng, now_ms: i64) -> Controller {
         let mut image = Image::at(FIRST, 1);
-        let records = bootstrap(CLUSTER);
+        let records = bootstrap(CLUSTER, TABLE, None);
         records.iter().for_each(|r| image.apply(r));
         let mut controller = Controller {
             entries: vec![Entry { records, image: Arc::new(image) }],
@@ -78,7 +79,7 @@ impl Controller {
     pub fn submit(&mut self, command: &Command, now_ms: i64) -> Reply {
         let mut draft = Draft::new((**self.image()).clone());
         let Controller { rng, defaults, sessions, .. } = self;
-        let reply = decide_into(&mut draft, command, &mut Cx { now_ms, rng, defaults, sessions });
+        let reply = decide_into(&mut draft, command, &mut Cx { now_ms, rng, defaults, sessions, quorum: &[] });
         match (command, &reply) {
             (Command::RegisterBroker { registration, .. }, Reply::RegisterBroker(Ok(registered))) => {
                 let session = Session { broker_epoch: registered.epoch, last_heard_ms: now_ms, applied: 0 };
@@ -109,6 +110,7 @@ impl Controller {
         if records.is_empty() {
             return;
         }
+        assert_eq!(too_early(&self.image().features, &records), None, "a record before its level: {records:?}");
         let mut image = (**self.image()).clone();
         image.index += 1;
         image.term = self.term;

@@ -8,7 +8,7 @@ use millrace_groups::TOPIC;
 use millrace_log::{DirSetup, LogDerive};
 use millrace_metadata::config::TopicConfig;
 use millrace_metadata::ids::IncarnationId;
-use millrace_metadata::record::{BrokerRegistration, FeatureRange};
+use millrace_metadata::record::BrokerRegistration;
 use millrace_metadata::{DirId, Image, NodeId, features};
 use millrace_replica::{CommitError, ReplicaManager, ReplicaOptions, ReplicationSettings};
 use millrace_state::Defaults;
@@ -141,14 +141,13 @@ impl Node {
     pub fn registration(&self) -> BrokerRegistration {
         let mut incarnation = [self.id as u8; 16];
         incarnation[..4].copy_from_slice(&self.boot.to_be_bytes());
-        let range = |f: &features::Feature| FeatureRange { name: f.name.to_owned(), min: f.min, max: f.max };
         BrokerRegistration {
             id: self.id,
             incarnation: IncarnationId(incarnation),
             endpoints: Vec::new(),
             rack: None,
             dirs: vec![self.dir_id()],
-            features: features::TABLE.iter().map(range).collect(),
+            features: features::ranges(features::TABLE),
         }
     }
 }

@@ -41,6 +41,8 @@ fn assemble(settings: &Settings, read: &Reader<'_>, set: Dynamic<'_>) -> Result<
         quorum_voters: quorum.voters,
         quorum_bootstrap: quorum.bootstrap,
         quorum_auto_join: read.flag("controller.quorum.auto.join.enable"),
+        quorum_fetch_timeout_ms: read.number("controller.quorum.fetch.timeout.ms"),
+        registration_timeout_ms: read.optional("initial.broker.registration.timeout.ms").and_then(|v| v.parse().ok()),
         controller_listeners,
         controllers_advertised,
         rack: read.optional("broker.rack"),

@@ -72,6 +72,21 @@ fn kafkas_own_file_is_accepted() {
 }
 
 #[test]
+fn times_of_the_quorum() {
+    let of = |overrides: &[&str]| {
+        let config = live(overrides).unwrap().current();
+        (config.quorum_fetch_timeout_ms, config.registration_timeout_ms)
+    };
+    assert_eq!(of(&[]), (1600, None));
+    let set = ["controller.quorum.fetch.timeout.ms=5000", "initial.broker.registration.timeout.ms=20000"];
+    assert_eq!(of(&set), (5000, Some(20000)));
+    let all = settings(&[set[0], set[1], "controller.quorum.election.timeout.ms=2000"]);
+    assert_eq!(all.without_effect(), ["controller.quorum.election.timeout.ms"]);
+    let wrong = Settings::gather(None, std::iter::empty(), &["controller.quorum.fetch.timeout.ms=100".to_owned()]);
+    assert!(wrong.unwrap_err().to_string().contains("controller.quorum.fetch.timeout.ms"));
+}
+
+#[test]
 fn quorums_of_one_and_of_several() {
     let base = ["controller.listener.names=C", "listeners=PLAINTEXT://:9092,C://:9093"];
     let with = |extra: &str| live(&[base[0], base[1], extra]);

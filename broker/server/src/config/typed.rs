@@ -29,6 +29,9 @@ pub struct BrokerConfig {
     pub quorum_bootstrap: Vec<(String, u16)>,
     /// Whether a new controller adds itself to the quorum that it finds.
     pub quorum_auto_join: bool,
+    pub quorum_fetch_timeout_ms: u64,
+    /// How long the first registration may take, from the start on; `None`: as long as it takes.
+    pub registration_timeout_ms: Option<u64>,
     /// Where this node's own controller listens; empty without that role.
     pub controller_listeners: Vec<Listener>,
     /// Where others reach this node's controller, where it is pinned.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use millrace_controller::{ControllerOptions, DutyOptions, RemoteOptions};
 use millrace_groups::{GroupCoordinator, GroupSettings};
-use millrace_metadata::record::{BrokerRegistration, FeatureRange};
+use millrace_metadata::record::BrokerRegistration;
 use millrace_metadata::{IncarnationId, features};
 use millrace_replica::{MaintenanceOptions, ReplicaManager};
 use millrace_state::Defaults;
@@ -68,12 +68,14 @@ pub fn controller_options(
             num_partitions: config.topics.num_partitions,
             replication_factor: config.topics.default_replication_factor,
             topic: config.topic_defaults.clone(),
+            ..Defaults::default()
         },
         voters: config.quorum_voters.clone(),
         bootstrap: config.quorum_bootstrap.clone(),
         auto_join: config.quorum_auto_join,
         advertised: endpoints::advertised_controller(config),
         listener: listener.map(Arc::new),
+        fetch_timeout_ms: config.quorum_fetch_timeout_ms,
         broker_session_timeout_ms: i64::from(config.session_timeout_ms),
         duties: DutyOptions {
             balance_every_ms: config.balance_leaders_ms,
@@ -87,7 +89,8 @@ pub fn controller_options(
 /// How a broker without a controller of its own finds them.
 pub fn remote_options(config: &BrokerConfig, cluster_id: Option<String>) -> RemoteOptions {
     let voters = config.quorum_voters.iter().map(|voter| (voter.host.clone(), voter.port));
-    RemoteOptions { servers: config.quorum_bootstrap.iter().cloned().chain(voters).collect(), cluster_id }
+    let servers = config.quorum_bootstrap.iter().cloned().chain(voters).collect();
+    RemoteOptions { servers, cluster_id, features: features::TABLE }
 }
 
 /// Whether this node's controller has no others to agree with.
@@ -98,14 +101,13 @@ pub fn is_alone(config: &BrokerConfig) -> bool {
 
 /// What this broker tells the controller of itself.
 pub fn registration(config: &BrokerConfig, data: &DataDirs, bound: &[BoundListener]) -> BrokerRegistration {
-    let range = |f: &features::Feature| FeatureRange { name: f.name.to_owned(), min: f.min, max: f.max };
     BrokerRegistration {
         id: config.node_id,
         incarnation: IncarnationId::from_random(rand::random()),
         endpoints: endpoints::registered(config, bound),
         rack: config.rack.clone(),
         dirs: data.dirs.iter().map(|dir| dir.id).collect(),
-        features: features::TABLE.iter().map(range).collect(),
+        features: features::ranges(features::TABLE),
     }
 }
 

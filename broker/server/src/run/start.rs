@@ -75,6 +75,33 @@ struct Foundation {
     controller: Arc<ControllerLink>,
     replicas: Arc<ReplicaManager>,
     clean: bool,
+    limit: Option<Limit>,
+}
+
+/// `initial.broker.registration.timeout.ms`, from the start of the process on.
+#[derive(Clone, Copy)]
+struct Limit {
+    ms: u64,
+    until: tokio::time::Instant,
+}
+
+impl Limit {
+    fn of(config: &BrokerConfig) -> Option<Limit> {
+        let ms = config.registration_timeout_ms?;
+        Some(Limit { ms, until: tokio::time::Instant::now() + Duration::from_millis(ms) })
+    }
+}
+
+/// What leads to the registration, unless it takes too long.
+async fn within<T>(limit: Option<Limit>, what: impl Future<Output = Result<T, StartError>>) -> Result<T, StartError> {
+    let Some(Limit { ms, until }) = limit else { return what.await };
+    let late = |_| {
+        let why = format!(
+            "this broker was not registered within {ms} ms; start a majority of the controllers, correct their addresses, or raise initial.broker.registration.timeout.ms"
+        );
+        StartError::part("controller", why)
+    };
+    tokio::time::timeout_at(until, what).await.map_err(late)?
 }
 
 /// Starts a broker; returns when clients can use it.
@@ -84,12 +111,14 @@ pub async fn start(
     loggers: Arc<Loggers>,
 ) -> Result<Running, StartError> {
     let config = live.current();
+    let limit = Limit::of(&config);
     let net = options::net_options(&config);
     let bound = endpoints::bind(&config, &net).await?;
     endpoints::probe_http(&config)?;
     let controller_socket = endpoints::bind_controller(&config)?;
     let claimed = identity::claim(&config.log_dirs, config.node_id, cluster_id.as_deref(), &mut rand::random)?;
-    let (base, data) = open_base(live, claimed, controller_socket).await?;
+    let (mut base, data) = within(limit, open_base(live, claimed, controller_socket)).await?;
+    base.limit = limit;
     serve(base, data, bound, net, loggers).await
 }
 
@@ -140,7 +169,7 @@ async fn open_base(
     let node_id = config.node_id;
     let replicas = tokio::task::spawn_blocking(move || ReplicaManager::start(ReplicaOptions { node_id, dirs })).await;
     let replicas = Arc::new(replicas.map_err(|error| StartError::part("partitions", error))?);
-    Ok((Foundation { live, config, controller: Arc::new(controller), replicas, clean }, data))
+    Ok((Foundation { live, config, controller: Arc::new(controller), replicas, clean, limit: None }, data))
 }
 
 /// Joins the cluster, and accepts connections once everything can be served.
@@ -159,7 +188,7 @@ async fn serve(
     let follower =
         Follower { config: base.live.clone(), replicas: base.replicas.clone(), groups: groups.clone(), images, served };
     let (member, mut membership) = member(&base, options::registration(&config, &data, &bound), served_seen.clone());
-    member.register(!base.clean).await?;
+    within(base.limit, member.register(!base.clean)).await?;
     let mut tasks = Tasks(vec![tokio::spawn(follower.run(base.controller.images())), tokio::spawn(member.stay())]);
     membership.joined(&base.controller, &served_seen).await;
     if tokio::time::timeout(GROUPS_WAIT, groups.loaded()).await.is_err() {

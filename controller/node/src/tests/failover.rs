@@ -149,3 +149,31 @@ fn stalls_cause_no_election() {
     assert!(calm, "the machine stood still in each of {ATTEMPTS} attempts");
     processes.iter_mut().for_each(Process::kill);
 }
+
+/// Keeps all threads of a process busy until what is returned is dropped: it is silent with its connections open.
+fn stall(process: &Process) -> Vec<std::sync::mpsc::Sender<()>> {
+    let stuck = |_| {
+        let (release, released) = std::sync::mpsc::channel();
+        process.spawn(async move { drop(released.recv()) });
+        release
+    };
+    (0..8).map(stuck).collect()
+}
+
+#[test]
+fn a_silent_leader_keeps_its_place_for_as_long_as_the_setting_says() {
+    let mut processes = machines(3);
+    processes.iter_mut().for_each(|p| p.options.fetch_timeout_ms = 6_000);
+    start_all(&mut processes);
+    let at = wait_for("a leader", || leader(&processes));
+    let controller = processes[at].controller().clone();
+    assert!(processes[at].run(write_fact(&controller, "before")));
+    processes.iter().for_each(|p| wait_for("the fact everywhere", || has_fact(p, "before").then_some(())));
+    let begin = Instant::now();
+    let stalled = stall(&processes[at]);
+    wait_for("another leader", || leader(&processes).filter(|now| *now != at));
+    // Half of it is the lease, five eighths of the other half pass in any case.
+    assert!(begin.elapsed() > Duration::from_millis(4_000), "{:?}", begin.elapsed());
+    drop((stalled, controller));
+    processes.iter_mut().for_each(Process::kill);
+}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_metadata::command::{Heartbeat, NewTopic};
+use millrace_metadata::features::{MILLRACE_VERSION, TABLE, UNSAID};
 use millrace_metadata::{Command, ErrorCode, Image, Reply};
 use tokio::sync::watch;
 
@@ -18,7 +19,8 @@ fn servers(nodes: &[super::quorum::Node]) -> Vec<(String, u16)> {
 }
 
 async fn connect(servers: &[(String, u16)]) -> ControllerLink {
-    ControllerLink::connect(RemoteOptions { servers: servers.to_vec(), cluster_id: None }).await.unwrap()
+    let options = RemoteOptions { servers: servers.to_vec(), cluster_id: None, features: TABLE };
+    ControllerLink::connect(options).await.unwrap()
 }
 
 /// Has a topic created, however often the leader changes meanwhile.
@@ -131,9 +133,12 @@ async fn who_is_far_behind_gets_an_image_and_then_entries() {
 async fn strangers_are_told_apart() {
     let nodes = three(usize::MAX);
     let controllers = start_all(&nodes).await;
-    let options = RemoteOptions { servers: servers(&nodes), cluster_id: Some("another".into()) };
+    let options = RemoteOptions { servers: servers(&nodes), cluster_id: Some("another".into()), features: TABLE };
     let refused = ControllerLink::connect(options).await;
     assert!(matches!(refused, Err(StartError::WrongCluster { found, .. }) if found == "cluster"));
+    let old = RemoteOptions { servers: servers(&nodes), cluster_id: None, features: UNSAID };
+    let refused = ControllerLink::connect(old).await;
+    assert!(matches!(refused, Err(StartError::TooNew { name, level: 1, known: 0 }) if name == MILLRACE_VERSION));
     for controller in controllers {
         controller.shutdown().await;
     }

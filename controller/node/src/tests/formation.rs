@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::process::{PATIENCE, Process, leader, machines, ports, start_all, wait_for, write_fact};
+use super::process::{Process, leader, machines, ports, start_all, wait_for, write_fact};
 use crate::{ControllerOptions, StartError};
 
 #[test]
@@ -46,13 +46,6 @@ fn bootstrap_servers_are_enough() {
     processes.iter_mut().for_each(Process::kill);
 }
 
-fn refused(process: &Process) -> StartError {
-    let launched = process.launch();
-    let error = launched.started.recv_timeout(PATIENCE).expect("it still tries").err().expect("it started");
-    launched.abandon();
-    error
-}
-
 #[test]
 fn other_clusters_keep_apart() {
     let mut processes = machines(3);
@@ -63,13 +56,13 @@ fn other_clusters_keep_apart() {
     let mut wrong = Process::new(processes[2].options.clone(), processes[2].port.clone());
     wrong.options.seed = 98;
     wrong.options.cluster_id = Some("another".into());
-    assert!(matches!(refused(&wrong), StartError::WrongCluster { found, .. } if found == cluster));
+    assert!(matches!(wrong.refused(), StartError::WrongCluster { found, .. } if found == cluster));
     // A directory of another cluster.
     let mut alone = Process::new(ControllerOptions::new(3, "memory"), processes[2].port.clone());
     alone.start();
     alone.kill();
     alone.options = processes[2].options.clone();
-    assert!(matches!(refused(&alone), StartError::WrongCluster { found, .. } if found == cluster));
+    assert!(matches!(alone.refused(), StartError::WrongCluster { found, .. } if found == cluster));
     processes.iter_mut().filter(|p| p.runs()).for_each(Process::kill);
 }
 
@@ -79,6 +72,6 @@ fn different_wishes_are_named() {
     processes[0].options.cluster_id = Some("a".into());
     processes[1].options.cluster_id = Some("b".into());
     let other = processes[1].launch();
-    assert!(matches!(refused(&processes[0]), StartError::ClusterIds { .. }));
+    assert!(matches!(processes[0].refused(), StartError::ClusterIds { .. }));
     other.abandon();
 }

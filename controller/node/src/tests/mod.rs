@@ -3,6 +3,7 @@
 mod failover;
 mod follow;
 mod formation;
+mod levels;
 mod process;
 mod quorum;
 mod scale;
@@ -14,7 +15,7 @@ use std::time::Instant;
 
 use millrace_metadata::command::{ConfigChange, ConfigOp, ConfigOpKind, NewTopic, TopicRef};
 use millrace_metadata::ids::IncarnationId;
-use millrace_metadata::record::{BrokerRegistration, FeatureRange};
+use millrace_metadata::record::BrokerRegistration;
 use millrace_metadata::{Command, ConfigResource, DirId, Reply, features};
 use millrace_store::{Kv, KvBatch, MemoryKv, StoreError};
 use parking_lot::RwLock;
@@ -31,14 +32,13 @@ async fn start(kv: &Arc<MemoryKv>) -> Controller {
 }
 
 pub(crate) fn registration(incarnation: u8) -> BrokerRegistration {
-    let range = |f: &features::Feature| FeatureRange { name: f.name.to_owned(), min: f.min, max: f.max };
     BrokerRegistration {
         id: 1,
         incarnation: IncarnationId([incarnation; 16]),
         endpoints: Vec::new(),
         rack: None,
         dirs: vec![DirId([9; 16])],
-        features: features::TABLE.iter().map(range).collect(),
+        features: features::ranges(features::TABLE),
     }
 }
 

@@ -14,7 +14,7 @@ use parking_lot::RwLock;
 use socket2::{Domain, Socket, Type};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::{Controller, ControllerOptions, VoterAddress};
+use crate::{Controller, ControllerOptions, StartError, VoterAddress};
 
 /// Far beyond what an election takes.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -119,6 +119,14 @@ impl Process {
         Launched { runtime, disk, started }
     }
 
+    /// Why it does not start.
+    pub fn refused(&self) -> StartError {
+        let launched = self.launch();
+        let error = launched.started.recv_timeout(PATIENCE).expect("it still tries").err().expect("it started");
+        launched.abandon();
+        error
+    }
+
     pub fn settle(&mut self, launched: Launched) {
         let Launched { runtime, disk, started } = launched;
         let controller = Arc::new(started.recv_timeout(PATIENCE).expect("it does not start").unwrap());
@@ -161,7 +169,7 @@ impl Process {
 pub struct Launched {
     runtime: Runtime,
     disk: Arc<Disk>,
-    pub started: std::sync::mpsc::Receiver<Result<Controller, crate::StartError>>,
+    pub started: std::sync::mpsc::Receiver<Result<Controller, StartError>>,
 }
 
 impl Launched {

@@ -2,18 +2,20 @@
 
 mod brokers;
 mod configs;
+mod levels;
 mod model;
 mod partitions;
 mod topics;
 
 use millrace_metadata::command::{ConfigChange, ConfigOp, ConfigOpKind, Heartbeat, NewTopic};
+use millrace_metadata::features::{Feature, TABLE, ranges, too_early};
 use millrace_metadata::ids::IncarnationId;
-use millrace_metadata::record::{BrokerRegistration, FeatureRange};
-use millrace_metadata::{ApiError, Command, DirId, ErrorCode, Image, NodeId, PartitionImage, Record, Reply, features};
+use millrace_metadata::record::BrokerRegistration;
+use millrace_metadata::{ApiError, Command, DirId, ErrorCode, Image, NodeId, PartitionImage, Record, Reply};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use crate::{Cx, Defaults, Sessions, bootstrap, decide};
+use crate::{Cx, Defaults, Member, Sessions, bootstrap, decide};
 
 /// A cluster in memory: decides and applies.
 pub(crate) struct Cluster {
@@ -22,20 +24,28 @@ pub(crate) struct Cluster {
     pub sessions: Sessions,
     pub now_ms: i64,
     pub rng: StdRng,
+    /// The controllers.
+    pub quorum: Vec<Member>,
     /// All that was agreed since the log was last emptied.
     pub log: Vec<Record>,
 }
 
 impl Cluster {
     pub fn empty() -> Cluster {
+        Cluster::founded(TABLE)
+    }
+
+    /// One that began at the default levels of this table.
+    pub fn founded(table: &[Feature]) -> Cluster {
         let mut image = Image::at(1, 1);
-        bootstrap("cluster").iter().for_each(|r| image.apply(r));
+        bootstrap("cluster", table, None).iter().for_each(|r| image.apply(r));
         Cluster {
             image,
             defaults: Defaults::default(),
             sessions: Sessions::new(9000),
             now_ms: 1_000_000,
             rng: StdRng::seed_from_u64(3),
+            quorum: Vec::new(),
             log: Vec::new(),
         }
     }
@@ -48,8 +58,8 @@ impl Cluster {
     }
 
     pub fn decide(&mut self, command: &Command) -> (Vec<Record>, Reply) {
-        let Cluster { image, defaults, sessions, now_ms, rng, .. } = self;
-        decide(image, command, &mut Cx { now_ms: *now_ms, rng, defaults, sessions })
+        let Cluster { image, defaults, sessions, now_ms, rng, quorum, .. } = self;
+        decide(image, command, &mut Cx { now_ms: *now_ms, rng, defaults, sessions, quorum })
     }
 
     /// Decides and applies as the next entry.
@@ -61,6 +71,7 @@ impl Cluster {
 
     /// Applies the records as the next entry.
     pub fn agree(&mut self, records: Vec<Record>) {
+        assert_eq!(too_early(&self.image.features, &records), None, "{records:?}");
         if !records.is_empty() {
             self.image.index += 1;
             records.iter().for_each(|r| self.image.apply(r));
@@ -132,7 +143,6 @@ impl Cluster {
 }
 
 pub(crate) fn registration(id: NodeId, incarnation: u8) -> BrokerRegistration {
-    let range = |f: &features::Feature| FeatureRange { name: f.name.to_owned(), min: f.min, max: f.max };
     let mut dir = [1; 16];
     dir[0] = id as u8;
     BrokerRegistration {
@@ -141,7 +151,7 @@ pub(crate) fn registration(id: NodeId, incarnation: u8) -> BrokerRegistration {
         endpoints: Vec::new(),
         rack: None,
         dirs: vec![DirId(dir)],
-        features: features::TABLE.iter().map(range).collect(),
+        features: ranges(TABLE),
     }
 }
 

@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use millrace_metadata::command::{
     DirAssignment, FeatureChange, FeatureChangeKind, IsrChange, MorePartitions, NewTopic, Reassignment, TopicRef,
 };
+use millrace_metadata::features;
+use millrace_metadata::record::{BrokerRegistration, ControllerRegistration};
 use millrace_metadata::{Command, DirId, Image, NO_NODE, NodeId, PartitionImage, Record, TopicId, TopicImage};
-use millrace_metadata::{features, record::BrokerRegistration};
 use proptest::prelude::*;
 
 use super::{Cluster, registration};
@@ -38,6 +39,10 @@ enum Step {
     MinIsr(u8, u8),
     AllowUnclean(u8, bool),
     Eligible(bool),
+    /// Millrace's own level.
+    Level(i16),
+    /// Controller and its directory.
+    Controller(NodeId, u8),
     Sweep(bool),
 }
 
@@ -62,6 +67,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (topic.clone(), 1..4u8).prop_map(|(t, m)| Step::MinIsr(t, m)),
         1 => (topic, prop::bool::weighted(0.3)).prop_map(|(t, u)| Step::AllowUnclean(t, u)),
         1 => prop::bool::weighted(0.8).prop_map(Step::Eligible),
+        1 => (0..3i16).prop_map(Step::Level),
+        1 => (1..4i32, 1..3u8).prop_map(|(id, dir)| Step::Controller(id, dir)),
         1 => any::<bool>().prop_map(Step::Sweep),
     ]
 }
@@ -89,7 +96,7 @@ struct Model {
 
 impl Model {
     fn new() -> Model {
-        let mut cluster = Cluster::empty();
+        let mut cluster = Cluster::founded(features::UNSAID);
         for id in 1..=BROKERS {
             let rack = (id % 3 != 0).then(|| format!("rack{}", id % 2));
             cluster.register(BrokerRegistration { rack, ..with_dirs(id, 1, 3) }, false).unwrap();
@@ -268,7 +275,13 @@ fn apply(cluster: &mut Cluster, step: &Step) {
         }
         Step::MinIsr(t, min) => set(cluster, *t, "min.insync.replicas", &min.to_string()),
         Step::AllowUnclean(t, on) => set(cluster, *t, "unclean.leader.election.enable", &on.to_string()),
-        Step::Eligible(on) => eligible(cluster, *on),
+        Step::Eligible(on) => update(cluster, features::ELIGIBLE_LEADER_REPLICAS, i16::from(*on)),
+        Step::Level(level) => update(cluster, features::MILLRACE_VERSION, *level),
+        Step::Controller(id, dir) => {
+            let features = features::ranges(features::TABLE);
+            let registration = ControllerRegistration { id: *id, dir: DirId([*dir; 16]), features };
+            cluster.run(&Command::RegisterController(registration));
+        }
         Step::Sweep(unclean) => {
             let mut draft = Draft::new(cluster.image.clone());
             let sweep = if *unclean { elect_unclean } else { balance_leaders };
@@ -284,9 +297,10 @@ fn set(cluster: &mut Cluster, topic: u8, key: &str, value: &str) {
     }
 }
 
-fn eligible(cluster: &mut Cluster, on: bool) {
-    let kind = if on { FeatureChangeKind::Upgrade } else { FeatureChangeKind::SafeDowngrade };
-    let change = FeatureChange { name: features::ELIGIBLE_LEADER_REPLICAS.into(), level: i16::from(on), kind };
+fn update(cluster: &mut Cluster, feature: &str, level: i16) {
+    let up = level >= cluster.image.level(feature);
+    let kind = if up { FeatureChangeKind::Upgrade } else { FeatureChangeKind::SafeDowngrade };
+    let change = FeatureChange { name: feature.into(), level, kind };
     cluster.run(&Command::UpdateFeatures { changes: vec![change], validate_only: false });
 }
 
