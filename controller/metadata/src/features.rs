@@ -171,7 +171,8 @@ mod tests {
 
     #[test]
     fn a_record_comes_only_after_its_level() {
-        let new = Record::RegisterController(ControllerRegistration { id: 1, dir: DirId([1; 16]), features: vec![] });
+        let me = ControllerRegistration { id: 1, dir: DirId([1; 16]), features: vec![] };
+        let new = Record::RegisterController(Box::new(me));
         let raise = |level| Record::FeatureLevel { name: MILLRACE_VERSION.to_owned(), level };
         let (before, after) = (levels(&[(METADATA_VERSION, 30)]), levels(&[(MILLRACE_VERSION, 1)]));
         assert_eq!(too_early(&before, [&new]), Some((MILLRACE_VERSION, 1)));

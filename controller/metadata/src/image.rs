@@ -315,7 +315,7 @@ impl Image {
                 self.features_index = *features_index;
             }
             Record::RegisterController(registration) => {
-                self.controllers.insert(registration.id, Arc::new(registration.clone()));
+                self.controllers.insert(registration.id, Arc::new((**registration).clone()));
             }
         }
     }

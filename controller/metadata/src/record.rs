@@ -204,7 +204,7 @@ pub enum Record {
         features_index: u64,
     },
     /// A controller, or what it supports by now.
-    RegisterController(ControllerRegistration),
+    RegisterController(Box<ControllerRegistration>),
 }
 
 impl Record {

@@ -107,7 +107,7 @@ pub fn record_from_pb(record: pb::Record) -> Result<Record, DecodeError> {
         Kind::Counters(r) => {
             Record::Counters { last_broker_epoch: r.last_broker_epoch, features_index: r.features_index }
         }
-        Kind::RegisterController(r) => Record::RegisterController(controller_from_pb(r)?),
+        Kind::RegisterController(r) => Record::RegisterController(Box::new(controller_from_pb(r)?)),
     })
 }
 

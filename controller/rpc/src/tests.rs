@@ -129,7 +129,7 @@ fn record() -> impl Strategy<Value = Record> {
             .prop_map(|(broker, broker_epoch, next)| { Record::ProducerIds { broker, broker_epoch, next } }),
         (any::<i64>(), any::<u64>())
             .prop_map(|(last_broker_epoch, features_index)| { Record::Counters { last_broker_epoch, features_index } }),
-        controller().prop_map(Record::RegisterController),
+        controller().prop_map(|c| Record::RegisterController(Box::new(c))),
     ]
 }
 

@@ -26,7 +26,7 @@ pub fn bootstrap(cluster_id: &str, table: &[Feature], founder: Option<Controller
     records.extend(on.map(|f| Record::FeatureLevel { name: f.name.to_owned(), level: f.default }));
     let own = features::find(table, features::MILLRACE_VERSION).map_or(0, |f| f.default);
     if own >= features::CONTROLLERS_REGISTERED {
-        records.extend(founder.map(Record::RegisterController));
+        records.extend(founder.map(Box::new).map(Record::RegisterController));
     }
     records
 }
@@ -126,7 +126,7 @@ pub(crate) fn register(draft: &mut Draft, registration: &ControllerRegistration)
     supports(draft.image(), &registration.features)?;
     let is_known = draft.image().controller(registration.id).is_some_and(|known| **known == *registration);
     if !is_known && draft.image().level(features::MILLRACE_VERSION) >= features::CONTROLLERS_REGISTERED {
-        draft.push(Record::RegisterController(registration.clone()));
+        draft.push(Record::RegisterController(Box::new(registration.clone())));
     }
     Ok(())
 }

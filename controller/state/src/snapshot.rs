@@ -17,7 +17,7 @@ pub fn records(image: &Image) -> impl Iterator<Item = Record> + '_ {
         .into_iter()
         .chain(features)
         .chain([counters, ids])
-        .chain(image.controllers().map(|c| Record::RegisterController((**c).clone())))
+        .chain(image.controllers().map(|c| Record::RegisterController(Box::new((**c).clone()))))
         .chain(brokers(image))
         .chain(topics(image))
         .chain(configs(image))

@@ -99,7 +99,7 @@ fn a_level_waits_for_the_last_node_and_its_records_for_the_level() {
     assert_eq!(raise(&mut cluster, 1), Ok(()));
 
     let own = controller(1, TABLE);
-    assert_eq!(register(&mut cluster, own.clone()), (vec![Record::RegisterController(own.clone())], None));
+    assert_eq!(register(&mut cluster, own.clone()), (vec![Record::RegisterController(Box::new(own.clone()))], None));
     assert_eq!(register(&mut cluster, own), (vec![], None));
     assert_eq!(register(&mut cluster, controller(4, UNSAID)), (vec![], Some(ErrorCode::UnsupportedVersion)));
     assert_eq!(broker(&mut cluster, 2, UNSAID), Some(ErrorCode::UnsupportedVersion));
