@@ -58,6 +58,13 @@ impl Remote {
         }
     }
 
+    /// It left the in-sync set. That it had everything before says nothing of what it has when it comes back: until it
+    /// has caught up once more, nobody waits for it.
+    fn left(&mut self) {
+        self.caught_up_ms = NEVER_MS;
+        self.fetched_ms = NEVER_MS;
+    }
+
     fn is_caught_up(&self, leader_end: i64, cx: &FetchCx<'_>) -> bool {
         self.end >= leader_end || cx.now_ms.saturating_sub(self.caught_up_ms) <= cx.lag_time_max_ms
     }
@@ -167,8 +174,13 @@ impl Remotes {
         }
         if state.partition_epoch != self.partition_epoch {
             self.partition_epoch = state.partition_epoch;
-            self.isr = state.isr.clone();
+            let before = std::mem::replace(&mut self.isr, state.isr.clone());
             self.pending = None;
+            for remote in &mut self.list {
+                if before.contains(&remote.id) && !self.isr.contains(&remote.id) {
+                    remote.left();
+                }
+            }
         }
         for gone in self.list.iter().filter(|remote| !state.replicas.contains(&remote.id)) {
             gone.tell(News::Urgent);

@@ -99,6 +99,39 @@ async fn a_laggard_leaves_and_comes_back() {
 }
 
 #[tokio::test]
+async fn a_replica_that_comes_back_is_waited_for_only_when_it_is_near() {
+    let mut c = Cluster::new(3, 2);
+    c.append(1, 1000, -1).unwrap();
+    c.settle();
+    c.change(PartitionDelta { isr: Some(vec![1, 2].into()), ..PartitionDelta::default() });
+    c.apply_all();
+    let both = |c: &mut Cluster, value| {
+        let end = c.append(1, value, -1).unwrap() + 1;
+        c.commit(1);
+        c.fetch(2, true);
+        c.commit(2);
+        c.fetch(2, true);
+        end
+    };
+    for value in 1001..1006 {
+        both(&mut c, value);
+    }
+    // It was in sync a moment ago, and lacks most of the log.
+    c.fetch(3, true);
+    let end = both(&mut c, 1006);
+    assert_eq!(c.p(1).high_watermark(), end);
+    // Now it has what there was when it last asked: from here on it is waited for.
+    c.commit(3);
+    c.fetch(3, true);
+    both(&mut c, 1007);
+    assert_eq!(c.p(1).high_watermark(), end);
+    c.commit(3);
+    c.fetch(3, true);
+    c.settle();
+    assert_eq!((c.state().isr.len(), c.p(1).high_watermark()), (3, end + 1));
+}
+
+#[tokio::test]
 async fn unknown_outcomes_stay_pending_and_refusals_do_not() {
     let mut c = Cluster::new(2, 1);
     c.append(1, 1000, -1).unwrap();
