@@ -120,7 +120,11 @@ async fn a_replica_that_comes_back_is_waited_for_only_when_it_is_near() {
     c.fetch(3, true);
     let end = both(&mut c, 1006);
     assert_eq!(c.p(1).high_watermark(), end);
-    // Now it has what there was when it last asked: from here on it is waited for.
+    // It takes several fetches; once it asks for what comes after the end, it is waited for.
+    while c.p(3).log_end_offset() < end {
+        c.commit(3);
+        c.fetch(3, true);
+    }
     c.commit(3);
     c.fetch(3, true);
     both(&mut c, 1007);
