@@ -68,12 +68,12 @@ fn what_is_new_waits_for_the_last_controller_and_for_the_word() {
     processes[1].options.defaults.features = UNSAID;
     let too_new = |error| matches!(error, StartError::TooNew { name, level: 1, known: 0 } if name == MILLRACE_VERSION);
     assert!(too_new(processes[1].refused()));
-    let port = ports(1)[0];
-    let bootstrap = vec![("127.0.0.1".to_owned(), processes[0].port)];
-    let advertised = Some(("127.0.0.1".to_owned(), port));
+    let port = ports(1).remove(0);
+    let bootstrap = vec![("127.0.0.1".to_owned(), processes[0].port.number)];
+    let advertised = Some(("127.0.0.1".to_owned(), port.number));
     let mut late = ControllerOptions { bootstrap, advertised, ..ControllerOptions::new(4, "memory") };
     late.defaults.features = UNSAID;
-    assert!(too_new(Process::new(late.clone(), port).refused()));
+    assert!(too_new(Process::new(late.clone(), port.clone()).refused()));
     // The right one is taken in, and registers as an observer does.
     late.defaults.features = TABLE;
     late.seed = 5;
@@ -86,7 +86,7 @@ fn what_is_new_waits_for_the_last_controller_and_for_the_word() {
 
 #[test]
 fn a_new_cluster_starts_with_its_founder_registered() {
-    let port = ports(1)[0];
+    let port = ports(1).remove(0);
     let mut alone = Process::new(ControllerOptions::new(1, "memory"), port);
     alone.start();
     let index = alone.controller().images().borrow().index;
