@@ -51,7 +51,7 @@ fn a_lost_controller_is_replaced() -> anyhow::Result<()> {
     cluster.wait("a fourth voter", LIMIT, |cluster| Ok(ids(&voters(cluster)?).contains(&NEW).then_some(())))?;
     let (_, dir) = before.iter().find(|(id, _)| *id == LOST).copied().unwrap();
     let remove =
-        RemoveRaftVoterRequest::default().with_cluster_id(None).with_voter_id(LOST.into()).with_voter_directory_id(dir);
+        RemoveRaftVoterRequest::default().with_cluster_id(None).with_voter_id(LOST).with_voter_directory_id(dir);
     let error = cluster.ask(|conn| Ok(conn.request(0, &remove)?.error_code))?;
     assert_eq!(error, 0);
     assert_eq!(ids(&voters(&cluster)?), [101, 102, NEW]);
