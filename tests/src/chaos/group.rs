@@ -1,5 +1,6 @@
 //! Members of the group: they read what they are assigned and commit it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -28,8 +29,10 @@ struct Assignments {
 impl ClientContext for Assignments {}
 
 impl ConsumerContext for Assignments {
-    fn post_rebalance(&self, _: &BaseConsumer<Self>, _: &Rebalance<'_>) {
-        self.session.store(self.cx.session(), Ordering::Relaxed);
+    fn post_rebalance(&self, _: &BaseConsumer<Self>, what: &Rebalance<'_>) {
+        let session = self.cx.session();
+        self.session.store(session, Ordering::Relaxed);
+        self.cx.note(format!("the group's session {session}: {what:?}"));
     }
 }
 
@@ -66,6 +69,8 @@ fn stay(cx: &Arc<Cx>, n: u32, history: &mut History, finish: &mut Finish) -> any
     let consumer = join(cx)?;
     let (mut commits, mut committed) = (0, Instant::now());
     let mut pending: Option<(u64, At)> = None;
+    // The last offset by session and partition, for the reader of a failure.
+    let mut places: HashMap<(u64, i32), i64> = HashMap::new();
     while !done(cx, finish) {
         if cx.load.churn && commits > STAY * u64::from(n + 1) {
             break;
@@ -74,6 +79,11 @@ fn stay(cx: &Arc<Cx>, n: u32, history: &mut History, finish: &mut Finish) -> any
             let id = id_of(message.payload().unwrap_or_default());
             let at = At { partition: message.partition(), offset: message.offset(), id };
             let session = consumer.context().session.load(Ordering::Relaxed);
+            if let Some(before) =
+                places.insert((session, at.partition), at.offset).filter(|before| before + 1 != at.offset)
+            {
+                cx.note(format!("session {session} read {at:?} after offset {before}"));
+            }
             history.reads.push(Read { session, at, epoch: None });
             cx.group_at.lock().unwrap_or_else(|e| e.into_inner())[at.partition as usize] = at.offset;
             pending = Some((session, at));

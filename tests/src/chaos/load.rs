@@ -111,6 +111,11 @@ impl Cx {
         }
     }
 
+    /// For the reader of a failure.
+    pub fn note(&self, what: String) {
+        eprintln!("{:8.3} {what}", self.since().as_secs_f64());
+    }
+
     /// Settings that every client of librdkafka has here.
     pub fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
