@@ -91,7 +91,7 @@ fn producers_wait_consumers_read_and_space_brings_it_back() -> anyhow::Result<()
     assert!(bytes > acknowledged as u64 * 1024);
 
     fs::remove_file(&filler)?;
-    let result = proc::wait_for("acceptance after there is space", Duration::from_secs(120), || {
+    let result = proc::wait_for("acceptance after there is space", Duration::from_secs(30), || {
         let result = conn.produce(&part, -1)?;
         std::thread::sleep(Duration::from_millis(20));
         Ok((result.error == 0).then_some(result))

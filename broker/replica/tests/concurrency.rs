@@ -91,7 +91,7 @@ async fn everything_written_is_read_in_order_and_nobody_hangs() {
         tasks.push(tokio::spawn(consume(partitions.clone(), min_bytes)));
     }
     for task in tasks {
-        tokio::time::timeout(Duration::from_secs(300), task).await.expect("a lost wake-up").unwrap();
+        tokio::time::timeout(Duration::from_secs(120), task).await.expect("a lost wake-up").unwrap();
     }
     for p in &partitions {
         assert_eq!(p.producers().await.unwrap().len(), WRITERS as usize);

@@ -4,6 +4,7 @@
 mod common;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::*;
 use millrace_metadata::TopicId;
@@ -83,7 +84,7 @@ async fn an_offline_directory_takes_only_its_partitions() {
 
 async fn moved(manager: &Arc<ReplicaManager>, topic: &str, index: i32, to: &str) {
     manager.move_to_dir(topic, index, to).await.unwrap();
-    tokio::time::timeout(LONG, async {
+    tokio::time::timeout(Duration::from_secs(20), async {
         while dir_of(&manager.partition(topic, index).unwrap()) != to
             || manager.describe_dirs().await.iter().any(|d| d.replicas.iter().any(|r| r.is_future))
         {

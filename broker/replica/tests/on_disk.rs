@@ -5,6 +5,7 @@ mod common;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::{LONG, NODE, append, cx, produced, read};
 use millrace_metadata::config::TopicConfig;
@@ -153,7 +154,7 @@ async fn retention_shortens_the_log_and_stays_after_a_restart() {
     old.committed(last, LONG).await.unwrap();
     running.stores[0].roll().unwrap();
     let last = young.append_as_leader(produced(100, 900_000, (-1, -1, -1)), cx(-1)).unwrap().last_offset;
-    young.committed(last, LONG).await.unwrap();
+    young.committed(last, Duration::from_secs(10)).await.unwrap();
     assert_eq!(running.manager.apply_retention(900_500), 1);
     assert_eq!((old.log_start_offset(), old.log_end_offset(), old.size_bytes()), (100, 100, 0));
     assert_eq!(young.log_start_offset(), 0);

@@ -15,7 +15,7 @@ pub fn read_log(connect: impl Fn(i32) -> anyhow::Result<Conn>, topic: &str) -> a
 
 /// A broker may have heard of a new leader a moment later than that leader.
 fn patiently<T>(mut attempt: impl FnMut() -> anyhow::Result<T>) -> anyhow::Result<T> {
-    const LIMIT: Duration = Duration::from_secs(120);
+    const LIMIT: Duration = Duration::from_secs(30);
     const PAUSE: Duration = Duration::from_millis(100);
     let begin = Instant::now();
     loop {
@@ -61,7 +61,7 @@ pub fn ends(connect: impl Fn(i32) -> anyhow::Result<Conn>, topic: &str) -> anyho
 
 /// Lets each partition's next replica lead, so that a second read meets the copies that the first did not.
 pub fn rotate(cluster: &mut Cluster, topic: &str) -> anyhow::Result<()> {
-    const LIMIT: Duration = Duration::from_secs(180);
+    const LIMIT: Duration = Duration::from_secs(60);
     let views = cluster.leaders(topic)?;
     let mut wanted = Vec::new();
     for view in &views {

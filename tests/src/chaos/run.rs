@@ -15,8 +15,8 @@ use crate::raw::Conn;
 const TOPIC: &str = "chaos";
 pub const PARTITIONS: i32 = 4;
 /// How long producers may wait for an acknowledgement once all nodes are back.
-const PROGRESS_LIMIT: Duration = Duration::from_secs(120);
-const SYNC_LIMIT: Duration = Duration::from_secs(240);
+const PROGRESS_LIMIT: Duration = Duration::from_secs(60);
+const SYNC_LIMIT: Duration = Duration::from_secs(120);
 
 /// What a run is made of.
 pub struct Chaos {

@@ -48,7 +48,7 @@ func (s *suite) createTopic() error {
 	if answer.Errors[s.topic] != nil {
 		return answer.Errors[s.topic]
 	}
-	return eventually(90*time.Second, func() error {
+	return eventually(20*time.Second, func() error {
 		m, err := s.client.Metadata(s.ctx, &kafka.MetadataRequest{Topics: []string{s.topic}})
 		if err != nil {
 			return err
@@ -76,7 +76,7 @@ func (s *suite) produceInAllCompressions() error {
 }
 
 func (s *suite) consumeInGroup() error {
-	ctx, cancel := context.WithTimeout(s.ctx, 120*time.Second)
+	ctx, cancel := context.WithTimeout(s.ctx, 40*time.Second)
 	defer cancel()
 	r := kafka.NewReader(kafka.ReaderConfig{Brokers: s.addrs, GroupID: s.group, Topic: s.topic, StartOffset: kafka.FirstOffset, MaxWait: 200 * time.Millisecond})
 	defer r.Close()
@@ -147,11 +147,11 @@ func replicationFactor() int {
 }
 
 func main() {
-	ctx, cancel := context.WithTimeout(context.Background(), 12*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	addrs := strings.Split(os.Getenv("BROKERS"), ",")
 	topic := fmt.Sprintf("kafka-go-%d", time.Now().UnixNano())
-	s := &suite{ctx: ctx, addrs: addrs, topic: topic, group: topic + "-group", client: &kafka.Client{Addr: kafka.TCP(addrs...), Timeout: 60 * time.Second}}
+	s := &suite{ctx: ctx, addrs: addrs, topic: topic, group: topic + "-group", client: &kafka.Client{Addr: kafka.TCP(addrs...), Timeout: 15 * time.Second}}
 	steps := []struct {
 		name string
 		run  func() error

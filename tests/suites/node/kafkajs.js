@@ -9,7 +9,7 @@ const total = 120
 const kafka = new Kafka({ clientId: 'suite', brokers: process.env.BROKERS.split(','), logLevel: logLevel.NOTHING })
 const admin = kafka.admin()
 
-async function eventually (what, probe, seconds = 90) {
+async function eventually (what, probe, seconds = 30) {
   const deadline = Date.now() + seconds * 1000
   for (;;) {
     if (await probe()) return
@@ -40,7 +40,7 @@ async function consumeInGroup () {
   await consumer.subscribe({ topic, fromBeginning: true })
   await consumer.run({ eachMessage: async ({ message }) => { seen.set(message.key.toString(), message) } })
   try {
-    await eventually(`${total} records`, () => seen.size >= total, 120)
+    await eventually(`${total} records`, () => seen.size >= total, 40)
   } finally {
     await consumer.disconnect()
   }

@@ -14,7 +14,7 @@ PER_COMPRESSION = 40
 TOTAL = PER_COMPRESSION * len(COMPRESSIONS)
 
 
-async def eventually(what, probe, limit=90):
+async def eventually(what, probe, limit=20):
     async with asyncio.timeout(limit):
         while not await probe():
             await asyncio.sleep(0.1)
@@ -55,7 +55,7 @@ async def main():
             for batch in (await consumer.getmany(timeout_ms=300)).values():
                 records.extend(batch)
             return len(records) >= TOTAL
-        await eventually(f"{TOTAL} records", enough, 120)
+        await eventually(f"{TOTAL} records", enough, 40)
         assert len({r.key for r in records}) == TOTAL
         assert all(r.value == r.key * 30 for r in records)
         await consumer.commit()

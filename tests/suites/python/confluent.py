@@ -14,7 +14,7 @@ admin = AdminClient({"bootstrap.servers": ADDRESS})
 
 
 def settle(futures):
-    return {key: future.result(90) for key, future in futures.items()}
+    return {key: future.result(30) for key, future in futures.items()}
 
 
 def new_consumer(group, **extra):
@@ -32,13 +32,13 @@ def read(consumer, wanted):
             messages.append(message)
         return len(messages) >= wanted
 
-    eventually(f"{wanted} records", poll, 120)
+    eventually(f"{wanted} records", poll, 40)
     return messages
 
 
 def create_topic():
     settle(admin.create_topics([NewTopic(TOPIC, 3, 1)]))
-    eventually("topic in metadata", lambda: len(admin.list_topics(TOPIC, 60).topics[TOPIC].partitions) == 3)
+    eventually("topic in metadata", lambda: len(admin.list_topics(TOPIC, 5).topics[TOPIC].partitions) == 3)
 
 
 def create_topic_twice():
@@ -58,7 +58,7 @@ def produce_in_all_compressions():
             key = f"{compression}/{i}"
             producer.produce(TOPIC, key=key, value=key * 30, partition=i % 3, headers=[("bytes", b"\xff\x00"), ("null", None), ("bytes", b"2")],
                              on_delivery=lambda error, _: failures.append(error) if error else None)
-        assert producer.flush(90) == 0, "not all delivered"
+        assert producer.flush(30) == 0, "not all delivered"
         assert not failures, failures
 
 
@@ -67,7 +67,7 @@ def produce_large():
     settle(admin.create_topics([NewTopic(TOPIC + "-large", 1, 1, config={"max.message.bytes": "11000000"})]))
     failures = []
     producer.produce(TOPIC + "-large", value=b"x" * 10_485_760, on_delivery=lambda error, _: failures.append(error) if error else None)
-    assert producer.flush(90) == 0 and not failures, failures
+    assert producer.flush(30) == 0 and not failures, failures
     consumer = new_consumer(GROUP + "-large", **{"fetch.message.max.bytes": 12_000_000})
     consumer.assign([TopicPartition(TOPIC + "-large", 0, 0)])
     assert len(read(consumer, 1)[0].value()) == 10_485_760
@@ -90,7 +90,7 @@ def consume_in_group():
 
 def committed_offsets():
     consumer = new_consumer(GROUP)
-    positions = consumer.committed([TopicPartition(TOPIC, p) for p in range(3)], 90)
+    positions = consumer.committed([TopicPartition(TOPIC, p) for p in range(3)], 20)
     assert [p.offset for p in positions] == [TOTAL // 3] * 3, positions
     consumer.close()
 
@@ -108,7 +108,7 @@ def two_members_share():
             sizes = [len(member.assignment()) for member in members]
             return sum(sizes) == 3 and min(sizes) == 1
 
-        eventually(f"both have partitions ({strategy})", shared, 120)
+        eventually(f"both have partitions ({strategy})", shared, 40)
         for member in members:
             member.close()
 
@@ -123,27 +123,27 @@ def alter_configs():
 
 def more_partitions():
     settle(admin.create_partitions([NewPartitions(TOPIC, 5)]))
-    eventually("5 partitions", lambda: len(admin.list_topics(TOPIC, 60).topics[TOPIC].partitions) == 5)
+    eventually("5 partitions", lambda: len(admin.list_topics(TOPIC, 5).topics[TOPIC].partitions) == 5)
 
 
 def list_and_delete_offsets():
     first = TopicPartition(TOPIC, 0)
-    assert admin.list_offsets({first: OffsetSpec.latest()})[first].result(90).offset == TOTAL // 3
+    assert admin.list_offsets({first: OffsetSpec.latest()})[first].result(20).offset == TOTAL // 3
     settle(admin.delete_records([TopicPartition(TOPIC, 0, 7)]))
-    assert admin.list_offsets({first: OffsetSpec.earliest()})[first].result(90).offset == 7
+    assert admin.list_offsets({first: OffsetSpec.earliest()})[first].result(20).offset == 7
 
 
 def groups():
-    assert GROUP in {g.group_id for g in admin.list_consumer_groups().result(90).valid}
-    description = admin.describe_consumer_groups([GROUP])[GROUP].result(90)
+    assert GROUP in {g.group_id for g in admin.list_consumer_groups().result(20).valid}
+    description = admin.describe_consumer_groups([GROUP])[GROUP].result(20)
     assert description.state.name == "EMPTY", description.state
     settle(admin.delete_consumer_groups([GROUP]))
-    assert GROUP not in {g.group_id for g in admin.list_consumer_groups().result(90).valid}
+    assert GROUP not in {g.group_id for g in admin.list_consumer_groups().result(20).valid}
 
 
 def delete_topic():
     settle(admin.delete_topics([TOPIC]))
-    eventually("topic gone", lambda: TOPIC not in admin.list_topics(timeout=60).topics)
+    eventually("topic gone", lambda: TOPIC not in admin.list_topics(timeout=5).topics)
 
 
 run("confluent-kafka", [create_topic, create_topic_twice, produce_in_all_compressions, produce_large, consume_in_group, committed_offsets,

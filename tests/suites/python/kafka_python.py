@@ -30,9 +30,9 @@ def produce_in_all_compressions():
         for i in range(PER_COMPRESSION):
             key = f"{compression}/{i}".encode()
             sent.append(producer.send(TOPIC, key=key, value=key * 30, partition=i % 2, headers=[("h", b"\xff\x00")]))
-        producer.flush(90)
+        producer.flush(30)
         for future in sent:
-            future.get(90)
+            future.get(30)
         producer.close()
 
 
@@ -46,7 +46,7 @@ def consume_in_group():
             records.extend(batch)
         return len(records) >= TOTAL
 
-    eventually(f"{TOTAL} records", poll, 120)
+    eventually(f"{TOTAL} records", poll, 40)
     assert len({r.key for r in records}) == TOTAL
     assert all(r.value == r.key * 30 for r in records)
     assert list(records[0].headers) == [("h", b"\xff\x00")], records[0].headers

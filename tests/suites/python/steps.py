@@ -9,7 +9,7 @@ ADDRESS = os.environ["BROKERS"]
 SUFFIX = secrets.token_hex(4)
 
 
-def eventually(what, probe, limit=90.0):
+def eventually(what, probe, limit=20.0):
     """Returns the first true answer of `probe`, which is asked until `limit` seconds have passed."""
     deadline = time.monotonic() + limit
     while True:

@@ -16,7 +16,7 @@ use millrace_replica::{
 use millrace_store::{LogStore, MemoryDisk, MemoryStore, StoreError};
 
 pub const NODE: i32 = 1;
-pub const LONG: Duration = Duration::from_secs(120);
+pub const LONG: Duration = Duration::from_secs(30);
 
 pub struct World {
     pub disks: Vec<MemoryDisk>,

@@ -29,33 +29,27 @@ pub fn handle(
         let mut begun = Vec::new();
         for (name, partitions) in distinct(&request) {
             let allowed = cx.may_topic(Operation::Delete, name);
+            let mut trimmed = Vec::with_capacity(partitions.len());
             for (index, offset) in partitions {
-                let trimmed = match allowed {
+                let done = match allowed {
                     true => trim(&cx, &image, name, (index, offset)).await,
                     false => Err(ErrorCode::TopicAuthorizationFailed),
                 };
-                begun.push((name, index, trimmed));
+                trimmed.push((index, done));
             }
+            begun.push((name, trimmed));
         }
         let mut response = DeleteRecordsResponse::default();
-        for (name, index, trimmed) in begun {
-            let out = match trimmed {
-                Ok((partition, start)) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    let done = partition.trimmed_everywhere(start, left).await;
-                    result(index, done.map_err(|error| codes::commit(&error)), partition.low_watermark())
-                }
-                Err(error) => result(index, Err(error), -1),
-            };
-            match response.topics.last_mut().filter(|topic| *topic.name == *name) {
-                Some(topic) => topic.partitions.push(out),
-                None => {
-                    let mut topic = DeleteRecordsTopicResult::default();
-                    topic.name = topic_name(name);
-                    topic.partitions.push(out);
-                    response.topics.push(topic);
-                }
+        for (name, trimmed) in begun {
+            let mut out = DeleteRecordsTopicResult::default();
+            out.name = topic_name(name);
+            for (index, done) in trimmed {
+                out.partitions.push(match done {
+                    Ok((partition, start)) => followed(index, &partition, start, deadline).await,
+                    Err(error) => result(index, Err(error), -1),
+                });
             }
+            response.topics.push(out);
         }
         Answer::Send(response)
     }
@@ -86,6 +80,12 @@ async fn trim(
     let partition = cx.broker.replicas.partition(topic, index).map_err(|error| codes::lookup(&error))?;
     let start = partition.delete_records(offset).await.map_err(|error| codes::delete_records(&error))?;
     Ok((partition, start))
+}
+
+/// Waits until the live replicas have followed.
+async fn followed(index: i32, partition: &Partition, start: i64, deadline: Instant) -> DeleteRecordsPartitionResult {
+    let done = partition.trimmed_everywhere(start, deadline.saturating_duration_since(Instant::now())).await;
+    result(index, done.map_err(|error| codes::commit(&error)), partition.low_watermark())
 }
 
 fn result(index: i32, done: Result<(), ErrorCode>, low_watermark: i64) -> DeleteRecordsPartitionResult {

@@ -61,10 +61,10 @@ impl Watch {
     }
 
     fn wait(&self, done: impl Fn(&(Vec<i64>, Option<StoreError>)) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(120);
+        let deadline = Instant::now() + Duration::from_secs(30);
         let mut state = self.state.lock();
         while !done(&state) {
-            assert!(!self.changed.wait_until(&mut state, deadline).timed_out(), "not within 120 s: {state:?}");
+            assert!(!self.changed.wait_until(&mut state, deadline).timed_out(), "not within 30 s: {state:?}");
         }
     }
 }
