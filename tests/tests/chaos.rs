@@ -58,11 +58,18 @@ fn plan(kinds: &[Kind]) -> Plan {
 /// The kinds that this machine can do.
 fn possible(kinds: &[Kind]) -> Vec<Kind> {
     let root = Net::possible();
-    let kinds: Vec<Kind> = kinds.iter().copied().filter(|k| root || !(k.needs_net() || *k == Kind::DiskFull)).collect();
+    let lines = Net::lines_possible();
+    let fits = |kind: &Kind| match kind {
+        Kind::Delay => lines,
+        kind => root || !(kind.needs_net() || *kind == Kind::DiskFull),
+    };
     if !root {
         eprintln!("cuts and full disks need root, ip and nft: left out");
     }
-    kinds
+    if !lines {
+        eprintln!("delays need that and /dev/net/tun: left out");
+    }
+    kinds.iter().copied().filter(fits).collect()
 }
 
 fn run(name: &str, kinds: &[Kind], seconds: u64, seed: u64) {

@@ -77,8 +77,7 @@ const NOT_LEADER: i16 = 6;
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// Strikes once, measures, and brings the cluster back. The topic must exist with all replicas in sync; its partition 0
-/// is written to. Combined roles for [`Blow::KillBoth`]
-/// and [`Blow::CutOffBoth`].
+/// is written to. Combined roles for [`Blow::KillBoth`] and [`Blow::CutOffBoth`].
 pub fn gap(cluster: &mut Cluster, topic: &str, blow: Blow) -> anyhow::Result<Gap> {
     let victim = arrange(cluster, topic, blow)?;
     let stop = AtomicBool::new(false);
@@ -170,6 +169,13 @@ fn restore(cluster: &mut Cluster, topic: &str, blow: Blow, victim: i32) -> anyho
         Blow::RollingRestart => {}
         Blow::KillLeader | Blow::KillController | Blow::KillBoth => cluster.start_node(victim)?,
     }
+    // One that was cut off still believes what was true before, and would tell the next round so.
+    cluster.wait("the same leader named by all", LIMIT, |cluster| {
+        let named =
+            cluster.brokers().into_iter().map(|id| Ok(cluster.connect(id)?.partitions(topic)?.first().cloned()));
+        let Ok(views) = named.collect::<anyhow::Result<Vec<_>>>() else { return Ok(None) };
+        Ok(views.windows(2).all(|pair| pair[0] == pair[1]).then_some(()))
+    })?;
     cluster.wait_in_sync(topic, LIMIT)
 }
 

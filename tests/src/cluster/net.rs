@@ -51,6 +51,11 @@ impl Net {
             && run(&["ip", "netns", "list"]).is_ok()
     }
 
+    /// Whether what nodes send can be delayed, too.
+    pub fn lines_possible() -> bool {
+        Net::possible() && fs::exists("/dev/net/tun").unwrap_or(false)
+    }
+
     /// With `lines`, what nodes send can be delayed.
     pub fn build(nodes: &[i32], lines: bool) -> anyhow::Result<Net> {
         static BUILT: AtomicU32 = AtomicU32::new(0);
