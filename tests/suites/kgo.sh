@@ -15,6 +15,6 @@ cd "$dir/pkg/kgo" || exit 1
 NOT_YET=TestTxnEtl
 printf 'kgo.%s\tskip\t\n' "$NOT_YET"
 KGO_SEEDS=$BROKERS KGO_TEST_RF=$RF KGO_TEST_RECORDS=${KGO_TEST_RECORDS:-50000} KGO_TEST_UNSAFE=1 KGO_LOG_LEVEL=none \
-  timeout "${KGO_LIMIT:-1200}" "$dir/kgo.test" -test.skip "^($NOT_YET)\$" -test.v -test.timeout "${KGO_LIMIT:-1200}s" 2>&1 | tee "${RAW_LOG:-/dev/null}" |
+  timeout "${KGO_LIMIT:-420}" "$dir/kgo.test" -test.skip "^($NOT_YET)\$" -test.v -test.timeout "${KGO_LIMIT:-420}s" 2>&1 | tee "${RAW_LOG:-/dev/null}" |
   awk '/^ *--- (PASS|FAIL|SKIP): / { r = tolower($2); sub(":", "", r); print "kgo." $3 "\t" r "\t" }'
 exit 0

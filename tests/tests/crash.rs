@@ -15,7 +15,7 @@ use rand::{Rng, SeedableRng};
 
 const TOPIC: &str = "crash";
 const PARTITIONS: i32 = 4;
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(30);
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)

@@ -13,7 +13,7 @@ use millrace_tests::cluster::{Cluster, Plan};
 use millrace_tests::harness::Peer;
 use millrace_tests::raw::{Conn, ProducePart};
 
-const LIMIT: Duration = Duration::from_secs(180);
+const LIMIT: Duration = Duration::from_secs(60);
 const PARTITIONS: i32 = 3;
 /// Bytes of a batch, which has one record.
 const BATCH: usize = 100;

@@ -14,7 +14,7 @@ use millrace_tests::raw::Conn;
 
 const TOPIC: &str = "upgrade";
 const PARTITIONS: i32 = 4;
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(90);
 /// Millrace's own feature, which gates its own records.
 const FEATURE: &str = "millrace.version";
 const INVALID_UPDATE_VERSION: i16 = 95;

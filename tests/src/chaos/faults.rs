@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::cluster::{Cluster, Plane};
 
 /// How long a node may take to come back.
-const BACK_LIMIT: Duration = Duration::from_secs(180);
+const BACK_LIMIT: Duration = Duration::from_secs(90);
 const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
 /// A node by what it does at the moment.

@@ -14,7 +14,7 @@ use crate::checker::{History, Moment};
 use crate::raw::Conn;
 
 /// How long a reader may take to reach the end once everything is well.
-const CATCH_UP: Duration = Duration::from_secs(180);
+const CATCH_UP: Duration = Duration::from_secs(90);
 const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 /// A paused process takes connections and does not answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);

@@ -28,11 +28,11 @@ use crate::harness::{Broker, Dir, Peer, Spec, proc};
 use crate::raw::Conn;
 
 /// How long a whole cluster may take to form; three JVMs on two cores need most of it.
-const FORM_LIMIT: Duration = Duration::from_secs(240);
+const FORM_LIMIT: Duration = Duration::from_secs(120);
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// How long [`Cluster::ask`] goes from broker to broker.
-const ASK_LIMIT: Duration = Duration::from_secs(120);
+const ASK_LIMIT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
 
 struct Node {

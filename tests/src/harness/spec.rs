@@ -89,8 +89,7 @@ pub struct Spec {
 
 impl Spec {
     /// A single node with what the tests need: one replica of internal topics and no wait before the first
-    /// rebalance. A broker warns when its controller is silent for a session; that of one node is silent for seconds
-    /// when the machine stands still, and nobody could take over.
+    /// rebalance.
     pub fn new(peer: Peer) -> anyhow::Result<Spec> {
         let mut spec = Spec {
             peer,
@@ -109,7 +108,6 @@ impl Spec {
             ("node.id", "0"),
             ("offsets.topic.replication.factor", "1"),
             ("group.initial.rebalance.delay.ms", "0"),
-            ("broker.session.timeout.ms", "60000"),
         ];
         if peer == Peer::Kafka {
             settings.extend(KAFKA_ONLY);

@@ -212,7 +212,9 @@ public final class Tools {
         tool("log_dirs", TOPIC, TOOLS + "LogDirsCommand", s, ADDRESS, "--describe");
         tool("quorum_status", "LeaderId:\\s+" + (IDS.contains(",") ? "[0-9]" : ID), TOOLS + "MetadataQuorumCommand", s, ADDRESS, "describe", "--status");
         tool("quorum_replication", "Leader", TOOLS + "MetadataQuorumCommand", s, ADDRESS, "describe", "--replication");
-        tool("features", "metadata.version", TOOLS + "FeatureCommand", s, ADDRESS, "describe");
+        tool("features", "metadata.version\\s.*FinalizedVersionLevel: 4.3-IV0", TOOLS + "FeatureCommand", s, ADDRESS, "describe");
+        tool("features_own_describe", "millrace.version\\s+SupportedMinVersion: 0\\s+SupportedMaxVersion: 1\\s+FinalizedVersionLevel: 1\\s", TOOLS + "FeatureCommand", s, ADDRESS, "describe");
+        tool("features_own_upgrade", "millrace.version was upgraded to 1", TOOLS + "FeatureCommand", s, ADDRESS, "upgrade", "--feature", "millrace.version=1");
         tool("leader_election", "", TOOLS + "LeaderElectionCommand", s, ADDRESS, "--election-type", "preferred", "--all-topic-partitions");
         tool("transactions_producers", "ProducerId", TOOLS + "TransactionsCommand", s, ADDRESS, "describe-producers", "--topic", TOPIC, "--partition", 0);
         Path topics = file("{\"version\":1,\"topics\":[{\"topic\":\"" + TOPIC + "\"}]}");

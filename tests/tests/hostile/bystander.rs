@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use millrace_tests::raw::{Batch, Conn, FetchPart, ProducePart};
 
+use crate::KEPT;
+
 /// Pause between two round trips.
 const PACE: Duration = Duration::from_millis(10);
 /// Round trips that are made even if the others are done sooner: fewer say nothing about what is usual.
@@ -25,7 +27,7 @@ impl Bystander {
     /// Starts to produce one record after the other and to read each back.
     pub fn start(port: u16) -> Bystander {
         let mut conn = Conn::open(port).unwrap();
-        conn.create_and_wait(TOPIC, 1, &[]).unwrap();
+        conn.create_and_wait(TOPIC, 1, &[KEPT]).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let thread = std::thread::spawn(move || {

@@ -63,7 +63,7 @@ fn connections_without_a_word() {
             conn.send_bytes(&[0, 0, 1, 0, 0, 3]).unwrap();
         }
         let back = || Ok((proc::open_files(broker.pid())? <= files + 5).then_some(()));
-        proc::wait_for("the broker to close what is idle", Duration::from_secs(120), back).unwrap();
+        proc::wait_for("the broker to close what is idle", Duration::from_secs(30), back).unwrap();
     });
 }
 

@@ -9,7 +9,7 @@ use millrace_tests::raw::{Batch, Conn, ProducePart, Writer, calls, frame, key};
 use crate::{limited_broker, survives};
 
 /// A broken connection is closed, or its request answered, within this time.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(20);
 /// APIs whose request starts with an array or holds one near its start, with a version of each kind of encoding.
 const APIS: [(i16, [i16; 2]); 16] = [
     (0, [3, 9]),

@@ -87,8 +87,8 @@ fn a_killed_leader_is_replaced_at_once_and_nothing_is_lost() {
         }
         gaps.sort_unstable();
         println!("{count} voters, killed leader: median {:?}, worst {:?}", gaps[gaps.len() / 2], gaps[gaps.len() - 1]);
-        // At best: other work may share the machine.
-        assert!(gaps[0] < Duration::from_secs(3));
+        // Generous: other work may share the machine.
+        assert!(gaps[gaps.len() / 2] < Duration::from_secs(3));
         processes.iter_mut().for_each(Process::kill);
     }
 }

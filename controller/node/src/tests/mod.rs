@@ -175,7 +175,7 @@ async fn snapshots_cut_the_log_and_restore_the_image() {
         assert!(create(&controller, &[format!("t{n}")], 1).await);
     }
     // The log is cut behind the back of the commands: wait until that is done.
-    let deadline = Instant::now() + std::time::Duration::from_secs(120);
+    let deadline = Instant::now() + std::time::Duration::from_secs(20);
     while controller.first_log_index() < 100 {
         assert!(Instant::now() < deadline, "the log was not cut");
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
@@ -213,7 +213,7 @@ async fn the_quorum_is_this_node() {
     let controller = start(&kv).await;
     // What it wrote last may not be agreed yet.
     let settled = |quorum: &crate::QuorumInfo| quorum.voters.iter().all(|v| v.log_end == quorum.high_watermark);
-    let deadline = Instant::now() + std::time::Duration::from_secs(120);
+    let deadline = Instant::now() + std::time::Duration::from_secs(20);
     let mut quorum = controller.quorum();
     while !settled(&quorum) {
         assert!(Instant::now() < deadline, "{quorum:?}");
@@ -226,23 +226,16 @@ async fn the_quorum_is_this_node() {
     controller.shutdown().await;
 }
 
-/// Prints how long it takes on a real disk. At best, because other work may share the machine and the disk.
+/// Prints how long it takes on a real disk; the bound is generous, because other work may share the machine.
 #[tokio::test(flavor = "multi_thread")]
 async fn starts_fast_on_a_disk() {
-    const ATTEMPTS: usize = 5;
-    let mut best = [std::time::Duration::MAX; 3];
-    for _ in 0..ATTEMPTS {
-        let dir = tempfile::tempdir().unwrap();
-        for (round, best) in ["fresh", "again", "third"].into_iter().zip(&mut best) {
-            let begin = Instant::now();
-            let controller = Controller::start(ControllerOptions::new(1, dir.path().join("metadata"))).await.unwrap();
-            *best = begin.elapsed().min(*best);
-            println!("start, {round}: {:?}", begin.elapsed());
-            controller.shutdown().await;
-        }
-        if best.iter().all(|took| took.as_secs() < 5) {
-            return;
-        }
+    let dir = tempfile::tempdir().unwrap();
+    for round in ["fresh", "again", "third"] {
+        let begin = Instant::now();
+        let controller = Controller::start(ControllerOptions::new(1, dir.path().join("metadata"))).await.unwrap();
+        let took = begin.elapsed();
+        println!("start, {round}: {took:?}");
+        assert!(took.as_secs() < 5);
+        controller.shutdown().await;
     }
-    panic!("a start takes {best:?}");
 }

@@ -17,7 +17,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::{Controller, ControllerOptions, StartError, VoterAddress};
 
 /// Far beyond what an election takes.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One process' way to its disk, which can be cut and made slow.
 struct Disk {

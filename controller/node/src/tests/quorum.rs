@@ -11,7 +11,7 @@ use super::join;
 use crate::{Controller, ControllerOptions, StartError, VoterAddress};
 
 /// Far beyond what an election takes.
-pub(super) const PATIENCE: Duration = Duration::from_secs(120);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(super) struct Node {
     pub kv: Arc<MemoryKv>,

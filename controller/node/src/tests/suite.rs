@@ -91,7 +91,7 @@ async fn left(dir: &Path) -> Option<(Option<Vote>, u64)> {
 
 /// The log's writer lets go of the store on its own thread, after the log is dropped; until then nobody else can open it.
 fn wait_until_closed(dir: &Path) {
-    let deadline = Instant::now() + Duration::from_secs(120);
+    let deadline = Instant::now() + Duration::from_secs(30);
     while let Err(error) = KvStore::open(dir) {
         assert!(Instant::now() < deadline, "still open: {error}");
         std::thread::yield_now();

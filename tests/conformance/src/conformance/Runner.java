@@ -7,7 +7,9 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.EnumSet;
 import java.util.List;
+import java.util.Set;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Future;
@@ -63,6 +65,10 @@ final class Runner {
         return lines;
     }
 
+    /** An empty election would be one of all partitions; broker 0 and voter 0 are those that are asked. */
+    private static final Set<ApiKeys> BROAD_WHEN_EMPTY =
+        EnumSet.of(ApiKeys.ELECT_LEADERS, ApiKeys.UNREGISTER_BROKER, ApiKeys.ADD_RAFT_VOTER, ApiKeys.REMOVE_RAFT_VOTER);
+
     /** Forms of a request that are the same for all APIs. */
     private void shapes(short v) {
         ApiKeys api = served.api();
@@ -74,8 +80,7 @@ final class Runner {
         compare(base + "null-client-id", t, v, new Twist(m -> m, f -> f, new Wire.Header(null, List.of())));
         compare(base + "cut-short", t, v, new Twist(m -> m, f -> resized(f, -1), Wire.Header.PLAIN));
         compare(base + "trailing-byte", t, v, new Twist(m -> m, f -> resized(f, 1), Wire.Header.PLAIN));
-        // An empty election would be one of all partitions.
-        if (api != ApiKeys.ELECT_LEADERS)
+        if (!BROAD_WHEN_EMPTY.contains(api))
             compare(base + "minimal", Template.of(api, "minimal", (w, o, ver, p) -> api.messageType.newRequest()), v, Twist.NONE);
     }
 

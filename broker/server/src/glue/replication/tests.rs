@@ -18,7 +18,7 @@ use crate::run::logging::Loggers;
 use crate::run::start::{Running, start};
 
 const FOLLOWER: NodeId = 2;
-const LONG: Duration = Duration::from_secs(120);
+const LONG: Duration = Duration::from_secs(30);
 /// Of a leader that misses its follower soon, and of one that waits for it, however slow the machine is.
 const SHORT_LAG: Duration = Duration::from_millis(600);
 const TOPIC: &str = "t";
