@@ -32,8 +32,17 @@ impl ConsumerContext for Assignments {
     fn post_rebalance(&self, _: &BaseConsumer<Self>, what: &Rebalance<'_>) {
         let session = self.cx.session();
         self.session.store(session, Ordering::Relaxed);
-        self.cx.note(format!("the group's session {session}: {what:?}"));
+        let what = match what {
+            Rebalance::Assign(list) => format!("assigned {:?}", partitions(list)),
+            Rebalance::Revoke(list) => format!("revoked {:?}", partitions(list)),
+            Rebalance::Error(error) => error.to_string(),
+        };
+        self.cx.note(format!("the group's session {session}: {what}"));
     }
+}
+
+fn partitions(list: &TopicPartitionList) -> Vec<i32> {
+    list.elements().iter().map(|element| element.partition()).collect()
 }
 
 /// One member; with churn it leaves now and then, so that the others take its partitions over.
