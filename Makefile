@@ -30,7 +30,7 @@ build:
 
 # A single node with its data in ./millrace-data; ARGS are passed on.
 run: deps
-	$(CARGO) build --release -p millrace-broker
+	$(CARGO) build --release -p millrace-broker -p millrace-cli
 	@bash tests/keep-rocksdb.sh $(ROCKSDB_KEPT)
 	$(BROKER) $(ARGS)
 
